@@ -1,1 +1,3 @@
-//! Placeholder.
+//! Where the mesh and its endpoints come from: what the proxy and the control plane share of it.
+
+pub mod file;

@@ -1,0 +1,145 @@
+//! What a proxy process is started with. What can change while it runs is the mesh model (bowline-api), not this.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use bowline_api::vip::VipRange;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// The sidecar of the Bowline service mesh.
+///
+/// It takes the app's outbound calls to names of a namespace, such as http://server.hello-world.com:5000, and sends
+/// each to the best live endpoint, with timeouts, retries and outlier detection. The app does not change.
+#[derive(Debug, Parser)]
+#[command(name = "bowline-proxy", version, max_term_width = 100, after_help = EXAMPLES)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  bowline-proxy run --mesh mesh.yaml            run alone on a mesh file; changes to it are taken up at once
+  curl -x http://127.0.0.1:15001 http://server.hello-world.com:5000/
+                                                call a service through the HTTP forward proxy
+  bowline-proxy health                          exit 0 if the proxy on this host is ready: a container health check
+  bowline check mesh.yaml                       find every mistake in a mesh file before a proxy gets it";
+
+/// The commands of `bowline-proxy`.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the proxy in the foreground until SIGTERM or Ctrl-C; then drain and exit 0.
+    Run(Box<Run>),
+    /// Exit 0 if the proxy is ready, 1 if it is not: for a container health check in an image without a shell.
+    Health(Health),
+}
+
+/// Flags of `bowline-proxy run`. Each has an environment variable, because task definitions speak env.
+#[derive(Clone, Debug, Args)]
+#[command(after_help = RUN_HELP)]
+pub struct Run {
+    /// The mesh file (YAML or JSON), or a folder of them. It is watched: a valid change is taken up within half a
+    /// second without losing a request, an invalid one is logged and the last good mesh stays.
+    #[arg(long, env = "BOWLINE_MESH", value_name = "PATH")]
+    pub mesh: PathBuf,
+
+    /// Where apps reach the HTTP forward proxy (HTTP_PROXY). Port 0 takes a free port and logs it.
+    #[arg(long, env = "BOWLINE_OUTBOUND", value_name = "ADDR", default_value = "127.0.0.1:15001")]
+    pub outbound: SocketAddr,
+
+    /// Where health, metrics and the other admin pages are served. Keep it on loopback: it can change the proxy.
+    #[arg(long, env = "BOWLINE_ADMIN", value_name = "ADDR", default_value = "127.0.0.1:15000")]
+    pub admin: SocketAddr,
+
+    /// Serve /metrics and /health read-only on this address too, for scrapers and load balancers. Off by default.
+    #[arg(long, env = "BOWLINE_METRICS", value_name = "ADDR")]
+    pub metrics: Option<SocketAddr>,
+
+    /// The loopback range whose addresses stand for the mesh's names (VIPs).
+    #[arg(long, env = "BOWLINE_VIP_RANGE", value_name = "CIDR", default_value = "127.255.0.0/16")]
+    pub vip_range: VipRange,
+
+    /// Bind no VIP listeners: the HTTP forward proxy is the only way in.
+    #[arg(long, env = "BOWLINE_NO_VIP_LISTENERS")]
+    pub no_vip_listeners: bool,
+
+    /// Threads that carry traffic. One carries some 50,000 requests a second; give more only where the task has the
+    /// CPU for them.
+    #[arg(long, env = "BOWLINE_WORKERS", value_name = "N", default_value_t = 1,
+          value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub workers: u16,
+
+    /// Folder in which the addresses given to names are remembered over restarts.
+    #[arg(long, env = "BOWLINE_STATE_DIR", value_name = "DIR")]
+    pub state_dir: Option<PathBuf>,
+
+    /// How long SIGTERM lets requests finish before the proxy exits. A second SIGTERM exits at once.
+    #[arg(long, env = "BOWLINE_DRAIN_SECONDS", value_name = "N", default_value_t = 20,
+          value_parser = clap::value_parser!(u64).range(0..=3600))]
+    pub drain_seconds: u64,
+
+    /// How log lines look on stderr.
+    #[arg(long, env = "BOWLINE_LOG_FORMAT", value_name = "FORMAT", default_value = "text")]
+    pub log_format: LogFormat,
+
+    /// Lowest level that is logged; POST /logging?level= on the admin port changes it while the proxy runs.
+    #[arg(long, env = "BOWLINE_LOG_LEVEL", value_name = "LEVEL", default_value = "info")]
+    pub log_level: LogLevel,
+}
+
+const RUN_HELP: &str = "\
+Ways in for an app:
+  HTTP forward proxy   HTTP_PROXY=http://127.0.0.1:15001, or curl -x http://127.0.0.1:15001 http://NAME:PORT/
+  VIP listeners        each name of the mesh has a loopback address (see GET /services on the admin port) on which
+                       its alias's port is bound; an app whose resolver answers with it needs no setting at all
+
+Signals: SIGTERM and Ctrl-C drain (a second one exits at once).
+Exit codes: 0 done, 1 it failed, 2 wrong usage or an invalid mesh file.";
+
+/// Flags of `bowline-proxy health`.
+#[derive(Debug, Args)]
+pub struct Health {
+    /// The admin address of the proxy to ask.
+    #[arg(long, env = "BOWLINE_ADMIN", value_name = "ADDR", default_value = "127.0.0.1:15000")]
+    pub admin: SocketAddr,
+
+    /// How long to wait for an answer, in seconds.
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u64).range(1..=60))]
+    pub timeout_seconds: u64,
+}
+
+/// How log lines are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// One line of text an event; coloured on a terminal.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// The lowest level that is logged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LogLevel {
+    /// Only what needs somebody's hand.
+    Error,
+    /// What may need somebody's hand.
+    Warn,
+    /// Starts, stops, mesh changes, ejections.
+    Info,
+    /// Each connection and each retry.
+    Debug,
+}
+
+impl LogLevel {
+    /// The same as a level filter of `tracing`.
+    pub fn filter(self) -> tracing::level_filters::LevelFilter {
+        use tracing::level_filters::LevelFilter;
+        match self {
+            LogLevel::Error => LevelFilter::ERROR,
+            LogLevel::Warn => LevelFilter::WARN,
+            LogLevel::Info => LevelFilter::INFO,
+            LogLevel::Debug => LevelFilter::DEBUG,
+        }
+    }
+}

@@ -1,0 +1,185 @@
+//! What can go wrong with a request: who failed, what the app is told, and (for the retry table) what had happened to
+//! the attempt.
+
+use std::fmt;
+
+use bowline_core::retry::Failure;
+use http::StatusCode;
+
+/// Who failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// The app that called the proxy.
+    Downstream,
+    /// The endpoint that the proxy called.
+    Upstream,
+    /// The proxy itself: its mesh, its limits, its state.
+    Proxy,
+}
+
+/// Why a request could not be answered by an endpoint. `as_str` is what `x-bowline-error`, metrics and logs carry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Reason {
+    /// The name or port is no alias of the mesh.
+    UnknownService,
+    /// The service has no endpoint at all.
+    NoEndpoints,
+    /// No TCP connection to the endpoint: refused, unreachable, reset.
+    ConnectFailure,
+    /// No TCP connection to the endpoint in time.
+    ConnectTimeout,
+    /// The endpoint did not take up the HTTP/2 stream: REFUSED_STREAM, or a GOAWAY that names it as not processed.
+    RefusedStream,
+    /// The connection or stream was reset before the response head was complete.
+    Reset,
+    /// The endpoint closed the connection without a response.
+    ClosedWithoutResponse,
+    /// An attempt took longer than an attempt may.
+    AttemptTimeout,
+    /// The response head did not come in time.
+    ResponseTimeout,
+    /// The whole response did not come in time (`perRequestTimeoutSeconds`).
+    RequestTimeout,
+    /// What the endpoint sent is not a valid response.
+    InvalidResponse,
+    /// The app's request can't be forwarded: no host, a bad target, a method we don't take.
+    BadRequest,
+    /// The app stopped sending its request body.
+    RequestBodyBroken,
+    /// Something the version in use does not do yet.
+    NotYet,
+}
+
+impl Reason {
+    /// All reasons, for the reference page.
+    pub const ALL: [Reason; 14] = [
+        Reason::UnknownService,
+        Reason::NoEndpoints,
+        Reason::ConnectFailure,
+        Reason::ConnectTimeout,
+        Reason::RefusedStream,
+        Reason::Reset,
+        Reason::ClosedWithoutResponse,
+        Reason::AttemptTimeout,
+        Reason::ResponseTimeout,
+        Reason::RequestTimeout,
+        Reason::InvalidResponse,
+        Reason::BadRequest,
+        Reason::RequestBodyBroken,
+        Reason::NotYet,
+    ];
+
+    /// The word in `x-bowline-error`, metrics and logs.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Reason::UnknownService => "unknown_service",
+            Reason::NoEndpoints => "no_endpoints",
+            Reason::ConnectFailure => "connect_failure",
+            Reason::ConnectTimeout => "connect_timeout",
+            Reason::RefusedStream => "refused_stream",
+            Reason::Reset => "reset",
+            Reason::ClosedWithoutResponse => "closed_without_response",
+            Reason::AttemptTimeout => "attempt_timeout",
+            Reason::ResponseTimeout => "response_timeout",
+            Reason::RequestTimeout => "request_timeout",
+            Reason::InvalidResponse => "invalid_response",
+            Reason::BadRequest => "bad_request",
+            Reason::RequestBodyBroken => "request_body_broken",
+            Reason::NotYet => "not_yet",
+        }
+    }
+
+    /// The status the app gets when no endpoint could answer. 503 only where it is safe to say that nothing has been
+    /// processed; 502 and 504 where an endpoint may have done the work.
+    pub fn status(self) -> StatusCode {
+        match self {
+            Reason::NoEndpoints | Reason::ConnectFailure | Reason::ConnectTimeout | Reason::RefusedStream => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
+            // Not 404: an app takes that for an answer of the service.
+            Reason::UnknownService | Reason::Reset | Reason::ClosedWithoutResponse | Reason::InvalidResponse => {
+                StatusCode::BAD_GATEWAY
+            }
+            Reason::AttemptTimeout | Reason::ResponseTimeout | Reason::RequestTimeout => StatusCode::GATEWAY_TIMEOUT,
+            Reason::BadRequest | Reason::RequestBodyBroken => StatusCode::BAD_REQUEST,
+            Reason::NotYet => StatusCode::NOT_IMPLEMENTED,
+        }
+    }
+
+    /// The gRPC status code that says the same: 14 UNAVAILABLE, 4 DEADLINE_EXCEEDED, 13 INTERNAL, 12 UNIMPLEMENTED.
+    pub fn grpc_status(self) -> u8 {
+        match self {
+            Reason::AttemptTimeout | Reason::ResponseTimeout | Reason::RequestTimeout => 4,
+            Reason::InvalidResponse | Reason::BadRequest => 13,
+            Reason::RequestBodyBroken => 1,
+            Reason::NotYet => 12,
+            _ => 14,
+        }
+    }
+
+    /// Who failed.
+    pub fn source(self) -> Source {
+        match self {
+            Reason::BadRequest | Reason::RequestBodyBroken => Source::Downstream,
+            Reason::UnknownService | Reason::NoEndpoints | Reason::NotYet => Source::Proxy,
+            _ => Source::Upstream,
+        }
+    }
+
+    /// What had happened to the attempt, as the retry table asks; `None` where no further attempt could help.
+    pub fn failure(self) -> Option<Failure> {
+        match self {
+            Reason::ConnectFailure | Reason::ConnectTimeout => Some(Failure::Connect),
+            Reason::RefusedStream => Some(Failure::RefusedStream),
+            Reason::Reset | Reason::InvalidResponse => Some(Failure::Reset),
+            Reason::ClosedWithoutResponse => Some(Failure::ClosedWithoutResponse),
+            Reason::AttemptTimeout => Some(Failure::AttemptTimeout),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// One failed attempt, or a request that could not be attempted.
+#[derive(Debug)]
+pub struct Fault {
+    /// Why.
+    pub reason: Reason,
+    /// True when it is certain that no byte of the request reached an endpoint.
+    pub unsent: bool,
+    /// The cause in words, for the log and the app.
+    pub detail: String,
+}
+
+impl Fault {
+    /// A fault of an attempt that may have reached the endpoint.
+    pub fn new(reason: Reason, detail: impl fmt::Display) -> Self {
+        Fault { reason, unsent: false, detail: detail.to_string() }
+    }
+
+    /// A fault of an attempt of which the endpoint has seen nothing.
+    pub fn unsent(reason: Reason, detail: impl fmt::Display) -> Self {
+        Fault { reason, unsent: true, detail: detail.to_string() }
+    }
+
+    /// What had happened, as the retry table asks.
+    pub fn failure(&self) -> Option<Failure> {
+        match self.reason.failure() {
+            Some(Failure::Reset | Failure::ClosedWithoutResponse) if self.unsent => Some(Failure::NothingWritten),
+            other => other,
+        }
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.reason, self.detail)
+    }
+}
+
+impl std::error::Error for Fault {}

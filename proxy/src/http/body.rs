@@ -1,0 +1,135 @@
+//! The body of a response on its way to the app, with the attempt it belongs to: when the body ends, or the app goes
+//! away, the attempt is over and its connection free.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http_body::{Frame, SizeHint};
+use tokio::time::Sleep;
+
+use crate::cluster::Flight;
+use crate::pool::{h1, h2};
+
+/// What a body can fail with; hyper finds an `h2::Error` inside and passes its code on.
+pub type BodyError = Box<dyn std::error::Error + Send + Sync>;
+
+/// A response body.
+pub struct Body {
+    kind: Kind,
+    flight: Option<Flight>,
+    /// Bounds the whole response where `perRequestTimeoutSeconds` is set.
+    limit: Option<Pin<Box<Sleep>>>,
+}
+
+enum Kind {
+    Local(Option<Bytes>),
+    Http1(h1::ResponseBody),
+    Http2(h2::ResponseBody),
+}
+
+/// The whole response took longer than `perRequestTimeoutSeconds`.
+#[derive(Debug)]
+pub struct TookTooLong;
+
+impl std::fmt::Display for TookTooLong {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("the response was not complete within perRequestTimeoutSeconds")
+    }
+}
+
+impl std::error::Error for TookTooLong {}
+
+impl Body {
+    /// No body.
+    pub fn empty() -> Self {
+        Body { kind: Kind::Local(None), flight: None, limit: None }
+    }
+
+    /// A body of the proxy's own.
+    pub fn full(bytes: Bytes) -> Self {
+        Body { kind: Kind::Local(Some(bytes).filter(|bytes| !bytes.is_empty())), flight: None, limit: None }
+    }
+
+    /// An endpoint's body over HTTP/1.1.
+    pub fn http1(body: h1::ResponseBody, flight: Flight, limit: Option<Pin<Box<Sleep>>>) -> Self {
+        Self::upstream(Kind::Http1(body), flight, limit)
+    }
+
+    /// An endpoint's body over HTTP/2.
+    pub fn http2(body: h2::ResponseBody, flight: Flight, limit: Option<Pin<Box<Sleep>>>) -> Self {
+        Self::upstream(Kind::Http2(body), flight, limit)
+    }
+
+    fn upstream(kind: Kind, flight: Flight, limit: Option<Pin<Box<Sleep>>>) -> Self {
+        let mut body = Body { kind, flight: Some(flight), limit };
+        if http_body::Body::is_end_stream(&body) {
+            body.complete();
+        }
+        body
+    }
+
+    fn complete(&mut self) {
+        if let Some(flight) = self.flight.take() {
+            flight.complete();
+        }
+    }
+
+    fn broken(&mut self, error: &dyn std::error::Error) {
+        if let Some(flight) = self.flight.take() {
+            flight.broken(error);
+        }
+    }
+}
+
+impl http_body::Body for Body {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let this = self.get_mut();
+        let frame = match &mut this.kind {
+            Kind::Local(bytes) => return Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
+            Kind::Http1(body) => Pin::new(body).poll_frame(cx).map_err(BodyError::from),
+            Kind::Http2(body) => Pin::new(body).poll_frame(cx).map_err(BodyError::from),
+        };
+        match &frame {
+            Poll::Ready(Some(Ok(_))) => {
+                if http_body::Body::is_end_stream(this) {
+                    this.complete();
+                }
+            }
+            Poll::Ready(None) => this.complete(),
+            Poll::Ready(Some(Err(error))) => {
+                let error = error.to_string();
+                this.broken(&std::io::Error::other(error));
+            }
+            Poll::Pending => {
+                if let Some(limit) = &mut this.limit
+                    && limit.as_mut().poll(cx).is_ready()
+                {
+                    this.broken(&TookTooLong);
+                    return Poll::Ready(Some(Err(TookTooLong.into())));
+                }
+            }
+        }
+        frame
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.kind {
+            Kind::Local(bytes) => bytes.is_none(),
+            Kind::Http1(body) => body.is_end_stream(),
+            Kind::Http2(body) => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.kind {
+            Kind::Local(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, Bytes::len) as u64),
+            Kind::Http1(body) => body.size_hint(),
+            Kind::Http2(body) => body.size_hint(),
+        }
+    }
+}

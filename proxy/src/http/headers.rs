@@ -1,0 +1,191 @@
+//! What is changed in a head on its way through: what belongs to one connection only is taken out, what an endpoint
+//! needs is put in, all else stays as it came.
+
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::uri::{Authority, PathAndQuery, Scheme, Uri};
+use http::{Method, Version, request, response};
+
+/// Names the request through all that it touches; set where the app hasn't.
+pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
+
+/// Why a head can't be forwarded.
+#[derive(Debug, PartialEq, Eq)]
+pub struct BadHead(pub &'static str);
+
+/// Which host and port a request is for, as the app wrote it: the target's authority where there is one, else `Host`.
+///
+/// # Errors
+/// There is none, there are several, they contradict each other, or it carries a user name.
+pub fn authority(head: &request::Parts) -> Result<&str, BadHead> {
+    let mut hosts = head.headers.get_all(header::HOST).iter();
+    let host = hosts.next();
+    if hosts.next().is_some() {
+        return Err(BadHead("more than one Host header"));
+    }
+    let host = match host {
+        Some(host) => Some(host.to_str().map_err(|_| BadHead("the Host header is not text"))?),
+        None => None,
+    };
+    let authority = match (head.uri.authority(), host) {
+        // RFC 9112 3.2.2: an absolute target wins over Host. HTTP/2 (RFC 9113 8.3.1) has them agree.
+        (Some(target), Some(host)) if head.version == Version::HTTP_2 => {
+            if !target.as_str().eq_ignore_ascii_case(host) {
+                return Err(BadHead(":authority and host differ"));
+            }
+            target.as_str()
+        }
+        (Some(target), _) => target.as_str(),
+        (None, Some(host)) => host,
+        (None, None) => return Err(BadHead("no Host header")),
+    };
+    if authority.is_empty() {
+        return Err(BadHead("an empty Host header"));
+    }
+    if authority.contains('@') {
+        return Err(BadHead("user information in the host"));
+    }
+    if authority.bytes().any(|byte| byte <= b' ' || byte == b'/' || byte == b'\\' || byte >= 0x7f) {
+        return Err(BadHead("the Host header is not a host"));
+    }
+    Ok(authority)
+}
+
+/// Refuses targets that can't be forwarded to an HTTP service.
+///
+/// # Errors
+/// CONNECT, a bare name as target, `*` with anything but OPTIONS.
+pub fn check_target(head: &request::Parts) -> Result<(), BadHead> {
+    if head.method == Method::CONNECT {
+        return Err(BadHead("CONNECT is not forwarded"));
+    }
+    match head.uri.path() {
+        "*" if head.method == Method::OPTIONS => Ok(()),
+        path if path.starts_with('/') => Ok(()),
+        "" if head.uri.authority().is_some() && head.uri.scheme().is_some() => Ok(()),
+        _ => Err(BadHead("the request target is no path")),
+    }
+}
+
+/// Makes the app's head one for HTTP/1.1 upstream, in place.
+///
+/// # Errors
+/// The host cannot be written as a header.
+pub fn to_http1(head: &mut request::Parts) -> Result<(), BadHead> {
+    if let Some(target) = head.uri.authority() {
+        let host = HeaderValue::from_str(target.as_str()).map_err(|_| BadHead("the host is not text"))?;
+        head.headers.insert(header::HOST, host);
+        let path = head.uri.path_and_query().cloned();
+        head.uri = Uri::from(path.unwrap_or_else(|| PathAndQuery::from_static("/")));
+    }
+    if head.version == Version::HTTP_2 {
+        join_cookies(&mut head.headers);
+        head.headers.remove(header::TE);
+    }
+    head.version = Version::HTTP_11;
+    Ok(())
+}
+
+/// Makes the app's head one for HTTP/2 upstream, in place.
+///
+/// # Errors
+/// The host is not a valid authority.
+pub fn to_http2(head: &mut request::Parts) -> Result<(), BadHead> {
+    let authority = match head.uri.authority() {
+        Some(authority) => authority.clone(),
+        None => {
+            let host = head.headers.get(header::HOST).ok_or(BadHead("no Host header"))?;
+            Authority::try_from(host.as_bytes()).map_err(|_| BadHead("the Host header is not a host"))?
+        }
+    };
+    head.headers.remove(header::HOST);
+    let mut uri = std::mem::take(&mut head.uri).into_parts();
+    uri.scheme = Some(Scheme::HTTP);
+    uri.authority = Some(authority);
+    if uri.path_and_query.is_none() {
+        uri.path_and_query = Some(PathAndQuery::from_static("/"));
+    }
+    head.uri = Uri::from_parts(uri).map_err(|_| BadHead("the request target is not valid"))?;
+    head.version = Version::HTTP_2;
+    Ok(())
+}
+
+/// Takes out of a request what concerns the app's connection only. `TE: trailers` stays: gRPC servers ask for it.
+pub fn strip_request(head: &mut request::Parts) {
+    strip_connection(&mut head.headers);
+    let headers = &mut head.headers;
+    if let Some(te) = headers.get(header::TE)
+        && te.as_bytes() != b"trailers"
+    {
+        headers.remove(header::TE);
+    }
+    if head.version != Version::HTTP_2 {
+        headers.remove(header::UPGRADE);
+        headers.remove(header::TRANSFER_ENCODING);
+    }
+}
+
+/// Takes out of a response what concerns the endpoint's connection only.
+pub fn strip_response(head: &mut response::Parts) {
+    if head.version == Version::HTTP_2 {
+        return;
+    }
+    strip_connection(&mut head.headers);
+    head.headers.remove(header::TRANSFER_ENCODING);
+    head.headers.remove(header::UPGRADE);
+}
+
+fn strip_connection(headers: &mut HeaderMap) {
+    if let Some(connection) = headers.remove(header::CONNECTION) {
+        // Headers named by Connection are for one hop as well (RFC 9110 7.6.1); but not those that frame the message
+        // or say who it is for, whatever a client claims.
+        for name in connection.to_str().unwrap_or_default().split(',') {
+            let Ok(name) = HeaderName::from_bytes(name.trim().as_bytes()) else { continue };
+            if name != header::CONTENT_LENGTH && name != header::HOST && name != header::TE {
+                headers.remove(&name);
+            }
+        }
+    }
+    headers.remove(KEEP_ALIVE);
+    headers.remove(PROXY_CONNECTION);
+}
+
+/// HTTP/2 may carry one cookie a header; HTTP/1.1 wants them on one line (RFC 9113 8.2.3).
+fn join_cookies(headers: &mut HeaderMap) {
+    let mut cookies = headers.get_all(header::COOKIE).iter();
+    let (Some(first), Some(second)) = (cookies.next(), cookies.next()) else { return };
+    let mut line = first.as_bytes().to_vec();
+    for cookie in std::iter::once(second).chain(cookies) {
+        line.extend_from_slice(b"; ");
+        line.extend_from_slice(cookie.as_bytes());
+    }
+    if let Ok(line) = HeaderValue::from_bytes(&line) {
+        headers.insert(header::COOKIE, line);
+    }
+}
+
+/// Sets `x-request-id` where the app has not: a random UUID (version 4, RFC 9562).
+pub fn ensure_request_id(headers: &mut HeaderMap, rng: &mut fastrand::Rng) {
+    if let http::header::Entry::Vacant(vacant) = headers.entry(REQUEST_ID) {
+        vacant.insert(request_id(rng));
+    }
+}
+
+fn request_id(rng: &mut fastrand::Rng) -> HeaderValue {
+    const HEX: &[u8; 16] = b"0123456789abcdef";
+    let random = (rng.u128(..) & !(0xf << 76) & !(0b11 << 62)) | (0x4 << 76) | (0b10 << 62);
+    let mut text = [b'-'; 36];
+    let mut digit = 32;
+    for (at, byte) in text.iter_mut().enumerate() {
+        if !matches!(at, 8 | 13 | 18 | 23) {
+            digit -= 1;
+            *byte = HEX[(random >> (digit * 4)) as usize & 0xf];
+        }
+    }
+    HeaderValue::from_bytes(&text).expect("hex digits and dashes")
+}
+
+#[cfg(test)]
+mod tests;

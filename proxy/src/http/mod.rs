@@ -1,0 +1,9 @@
+//! The request path. Read [`forward`] first: it is the way of a request, step by step.
+
+pub mod attempt;
+pub mod body;
+pub mod forward;
+pub mod headers;
+pub mod replay;
+pub mod respond;
+pub mod server;

@@ -1,0 +1,193 @@
+//! A request body that can be sent again: while it streams to the first endpoint its chunks are kept (they are
+//! reference-counted, nothing is copied) until there are more of them than may be kept. Then they are let go and the
+//! request can't be tried again any more.
+
+use std::cell::RefCell;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use http::HeaderMap;
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+
+/// What an attempt sends as its body.
+#[derive(Debug)]
+pub enum RequestBody {
+    /// Nothing at all.
+    Empty,
+    /// The app's body, kept for another attempt as far as it may be.
+    Replay(Replay),
+}
+
+/// The one body of a request, shared by its attempts.
+#[derive(Debug)]
+struct Shared {
+    incoming: Incoming,
+    /// What has come so far, while it is kept.
+    kept: Vec<Bytes>,
+    kept_bytes: usize,
+    max_bytes: usize,
+    trailers: Option<HeaderMap>,
+    /// An attempt has read some of it.
+    started: bool,
+    /// The app has sent all of it.
+    complete: bool,
+    /// More has come than is kept, or the app's side broke: no other attempt can send it.
+    spoilt: bool,
+}
+
+/// One attempt's reading of the body.
+#[derive(Debug)]
+pub struct Replay {
+    shared: Rc<RefCell<Shared>>,
+    /// How many of the kept chunks this attempt has sent.
+    next: usize,
+    trailers_sent: bool,
+}
+
+/// The request's side: makes the body of each attempt.
+#[derive(Debug)]
+pub struct Source(Option<Rc<RefCell<Shared>>>);
+
+impl Source {
+    /// Takes over the app's body; up to `max_bytes` of it are kept for another attempt.
+    pub fn new(incoming: Incoming, max_bytes: usize) -> Self {
+        if incoming.is_end_stream() {
+            return Source(None);
+        }
+        // A body that announces itself as too large is never kept: not even its first chunks.
+        let spoilt = incoming.size_hint().lower() > max_bytes as u64;
+        Source(Some(Rc::new(RefCell::new(Shared {
+            incoming,
+            kept: Vec::new(),
+            kept_bytes: 0,
+            max_bytes,
+            trailers: None,
+            started: false,
+            complete: false,
+            spoilt,
+        }))))
+    }
+
+    /// The body of the next attempt. Only the newest one may be read.
+    pub fn attempt(&self) -> RequestBody {
+        match &self.0 {
+            None => RequestBody::Empty,
+            Some(shared) => RequestBody::Replay(Replay { shared: shared.clone(), next: 0, trailers_sent: false }),
+        }
+    }
+
+    /// True while a further attempt could send the whole body.
+    pub fn can_replay(&self) -> bool {
+        match &self.0 {
+            None => true,
+            Some(shared) => {
+                let shared = shared.borrow();
+                // A body too large to keep can still go out once more while no attempt has read any of it.
+                !shared.spoilt || !shared.started
+            }
+        }
+    }
+
+    /// True when the request has no body at all.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_none()
+    }
+}
+
+impl Shared {
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let frame = match ready!(Pin::new(&mut self.incoming).poll_frame(cx)) {
+            Some(Ok(frame)) => frame,
+            Some(Err(error)) => {
+                self.started = true;
+                self.spoilt = true;
+                return Poll::Ready(Some(Err(error)));
+            }
+            None => {
+                self.complete = true;
+                return Poll::Ready(None);
+            }
+        };
+        self.started = true;
+        if let Some(data) = frame.data_ref() {
+            if !self.spoilt {
+                self.kept_bytes += data.len();
+                if self.kept_bytes > self.max_bytes {
+                    self.spoilt = true;
+                    self.kept = Vec::new();
+                } else {
+                    self.kept.push(data.clone());
+                }
+            }
+            self.complete = self.incoming.is_end_stream();
+        } else if let Some(trailers) = frame.trailers_ref() {
+            self.trailers = Some(trailers.clone());
+            self.complete = true;
+        }
+        Poll::Ready(Some(Ok(frame)))
+    }
+}
+
+impl Body for RequestBody {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let RequestBody::Replay(replay) = self.get_mut() else { return Poll::Ready(None) };
+        let mut shared = replay.shared.borrow_mut();
+        if let Some(chunk) = shared.kept.get(replay.next) {
+            replay.next += 1;
+            return Poll::Ready(Some(Ok(Frame::data(chunk.clone()))));
+        }
+        if shared.complete {
+            if !replay.trailers_sent
+                && let Some(trailers) = shared.trailers.clone()
+            {
+                replay.trailers_sent = true;
+                return Poll::Ready(Some(Ok(Frame::trailers(trailers))));
+            }
+            return Poll::Ready(None);
+        }
+        let frame = ready!(shared.poll_frame(cx));
+        if let Some(Ok(frame)) = &frame {
+            if frame.is_trailers() {
+                replay.trailers_sent = true;
+            } else {
+                replay.next = shared.kept.len();
+            }
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            RequestBody::Empty => true,
+            RequestBody::Replay(replay) => {
+                let shared = replay.shared.borrow();
+                shared.complete
+                    && replay.next >= shared.kept.len()
+                    && (replay.trailers_sent || shared.trailers.is_none())
+            }
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            RequestBody::Empty => SizeHint::with_exact(0),
+            RequestBody::Replay(replay) => {
+                let shared = replay.shared.borrow();
+                let unsent: usize = shared.kept.iter().skip(replay.next).map(Bytes::len).sum();
+                match shared.incoming.size_hint().exact() {
+                    Some(rest) => SizeHint::with_exact(rest + unsent as u64),
+                    None => SizeHint::default(),
+                }
+            }
+        }
+    }
+}

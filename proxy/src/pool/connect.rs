@@ -1,0 +1,38 @@
+//! Opening a TCP connection to an endpoint.
+
+use std::io;
+use std::time::Duration;
+
+use hyper_util::rt::TokioIo;
+use socket2::SockRef;
+use tokio::net::TcpStream;
+
+use super::Upstream;
+use crate::error::{Fault, Reason};
+
+/// Bytes that the peer has not acknowledged for this long mean that it is gone (DESIGN: dead peers are found in 3 s).
+const USER_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// Connects to the endpoint and counts the result.
+pub(super) async fn tcp(upstream: &Upstream, timeout: Duration) -> Result<TokioIo<TcpStream>, Fault> {
+    let result = match tokio::time::timeout(timeout, TcpStream::connect(upstream.addr)).await {
+        Ok(Ok(stream)) => prepare(stream)
+            .map_err(|error| Fault::unsent(Reason::ConnectFailure, format_args!("{}: {error}", upstream.addr))),
+        Ok(Err(error)) => Err(Fault::unsent(Reason::ConnectFailure, format_args!("{}: {error}", upstream.addr))),
+        Err(_elapsed) => Err(Fault::unsent(
+            Reason::ConnectTimeout,
+            format_args!("{} did not accept a connection within {timeout:?}", upstream.addr),
+        )),
+    };
+    match &result {
+        Ok(_) => upstream.counters.connects.inc(),
+        Err(_) => upstream.counters.connect_failures.inc(),
+    }
+    result
+}
+
+fn prepare(stream: TcpStream) -> io::Result<TokioIo<TcpStream>> {
+    stream.set_nodelay(true)?;
+    SockRef::from(&stream).set_tcp_user_timeout(Some(USER_TIMEOUT))?;
+    Ok(TokioIo::new(stream))
+}

@@ -1,0 +1,231 @@
+//! HTTP/1.1 connections to an endpoint.
+//!
+//! hyper's client is two halves joined by a channel: a sender, and a connection that somebody must poll. It is usually
+//! spawned as a task of its own, which costs two wake-ups a request and one per body chunk. Here both halves stay
+//! together and are polled by whoever uses the connection: the request while it waits for the response head, then the
+//! response body; in the pool nobody polls them. So a request and its upstream connection are one task.
+
+use std::pin::{Pin, pin};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body::{Body, Frame};
+use hyper::body::Incoming;
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+use tokio::time::Sleep;
+
+use super::Upstream;
+use crate::error::{Fault, Reason};
+use crate::http::replay::RequestBody;
+use crate::telemetry::metrics::EndpointCounters;
+
+/// Most header fields a response may have; the same as for requests.
+const MAX_HEADERS: usize = 100;
+/// Largest response head, and largest piece of a body read at once. hyper's own 400 KiB would let each of a thousand
+/// busy connections hold that much.
+const MAX_BUFFER: usize = 64 * 1024;
+
+/// A connection and the handle that sends on it.
+pub struct Connection {
+    sender: http1::SendRequest<RequestBody>,
+    io: http1::Connection<TokioIo<TcpStream>, RequestBody>,
+    /// Sweeps since it was last used.
+    pub(super) idle_for: u32,
+    /// It has carried a response before: a close without an answer may be a keep-alive race.
+    reused: bool,
+    counters: Arc<EndpointCounters>,
+}
+
+/// Opens a connection to the endpoint.
+pub(super) async fn connect(upstream: &Upstream, timeout: Duration) -> Result<Box<Connection>, Fault> {
+    let stream = super::connect::tcp(upstream, timeout).await?;
+    let (sender, io) = http1::Builder::new()
+        .preserve_header_case(true)
+        .max_headers(MAX_HEADERS)
+        .max_buf_size(MAX_BUFFER)
+        .handshake(stream)
+        .await
+        .map_err(|error| Fault::unsent(Reason::ConnectFailure, error))?;
+    upstream.counters.connections.add(1);
+    Ok(Box::new(Connection { sender, io, idle_for: 0, reused: false, counters: upstream.counters.clone() }))
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.counters.connections.add(-1);
+    }
+}
+
+impl Connection {
+    /// False when the endpoint is known to have closed it.
+    pub(super) fn is_usable(&self) -> bool {
+        self.sender.is_ready()
+    }
+
+    /// Looks for a close by the endpoint. Only for connections that nobody uses: the waker is lost.
+    pub(super) fn still_open(&mut self, cx: &mut Context<'_>) -> bool {
+        Pin::new(&mut self.io).poll(cx).is_pending() && self.sender.is_ready()
+    }
+}
+
+/// A connection in use. Dropped before the exchange is complete, it closes the connection: HTTP/1.1 has no other way
+/// to call a request off.
+pub struct Lease {
+    upstream: Rc<Upstream>,
+    connection: Option<Box<Connection>>,
+}
+
+impl Lease {
+    pub(super) fn new(upstream: &Rc<Upstream>, connection: Box<Connection>) -> Self {
+        Lease { upstream: upstream.clone(), connection: Some(connection) }
+    }
+
+    /// Sends the request and waits for the response head, until `deadline` where there is one.
+    ///
+    /// # Errors
+    /// The fault says whether the endpoint can have seen anything of the request.
+    pub async fn exchange(
+        &mut self,
+        request: Request<RequestBody>,
+        mut deadline: Option<(Pin<&mut Sleep>, Reason)>,
+    ) -> Result<Response<Incoming>, Fault> {
+        let Connection { sender, io, reused, .. } = &mut **self.connection.as_mut().expect("a lease is used once");
+        let reused = *reused;
+        let mut response = pin!(sender.try_send_request(request));
+        let outcome = std::future::poll_fn(|cx| {
+            // Only this connection can complete the response, and it is polled right here: the response's own waker
+            // has nothing to tell, and leaving it out saves a wake-up of this task by itself.
+            let io = Pin::new(&mut *io).poll(cx);
+            if let Poll::Ready(result) = response.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+                return Poll::Ready(Ok(result));
+            }
+            if io.is_ready() {
+                return Poll::Ready(Err(Fault::new(Reason::ClosedWithoutResponse, "connection closed")));
+            }
+            if let Some((sleep, reason)) = &mut deadline
+                && sleep.as_mut().poll(cx).is_ready()
+            {
+                return Poll::Ready(Err(Fault::new(*reason, "no response head in time")));
+            }
+            Poll::Pending
+        })
+        .await;
+        match outcome? {
+            Ok(response) => Ok(response),
+            Err(mut refused) => {
+                let unsent = refused.take_message().is_some();
+                let error = refused.into_error();
+                let mut fault = classify(&error, reused);
+                fault.unsent = unsent;
+                Err(fault)
+            }
+        }
+    }
+
+    /// The body of the response that came in last; the connection goes back to the pool at its end.
+    pub fn into_body(self, incoming: Incoming) -> ResponseBody {
+        let mut body = ResponseBody { incoming, lease: self };
+        if body.incoming.is_end_stream() {
+            body.release();
+        }
+        body
+    }
+
+    /// Gives the connection back if the exchange is over, else closes it.
+    fn release(&mut self) {
+        let Some(mut connection) = self.connection.take() else { return };
+        if connection.sender.is_ready() {
+            connection.reused = true;
+            self.upstream.put_back_h1(connection);
+        }
+    }
+}
+
+fn classify(error: &hyper::Error, reused: bool) -> Fault {
+    if error.is_parse() || error.is_parse_too_large() {
+        return Fault::new(Reason::InvalidResponse, error);
+    }
+    if error.is_incomplete_message() || error.is_canceled() || error.is_closed() {
+        let when = if reused { "on a reused connection" } else { "on a new connection" };
+        return Fault::new(Reason::ClosedWithoutResponse, format_args!("{error} {when}"));
+    }
+    if error.is_body_write_aborted() || error.is_user() {
+        return Fault::new(Reason::RequestBodyBroken, error);
+    }
+    match std::error::Error::source(error) {
+        Some(cause) => Fault::new(Reason::Reset, format_args!("{error}: {cause}")),
+        None => Fault::new(Reason::Reset, error),
+    }
+}
+
+/// A response body together with the connection it comes from.
+pub struct ResponseBody {
+    incoming: Incoming,
+    lease: Lease,
+}
+
+impl ResponseBody {
+    fn release(&mut self) {
+        self.lease.release();
+    }
+
+    /// Reads what is there already and throws it away, so that the connection can be used again if the body was
+    /// short. Never waits.
+    pub fn discard(mut self) {
+        let mut cx = Context::from_waker(Waker::noop());
+        // As many frames as a short error page can have.
+        for _ in 0..4 {
+            match Pin::new(&mut self).poll_frame(&mut cx) {
+                Poll::Ready(Some(Ok(_))) => {}
+                Poll::Ready(_) | Poll::Pending => break,
+            }
+        }
+    }
+}
+
+impl Body for ResponseBody {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let this = self.get_mut();
+        let Some(connection) = this.lease.connection.as_mut() else {
+            return Pin::new(&mut this.incoming).poll_frame(cx);
+        };
+        // As in `exchange`: frames come from the connection alone, so its wakers are the ones that count.
+        let mut quiet = Context::from_waker(Waker::noop());
+        let mut frame = Pin::new(&mut this.incoming).poll_frame(&mut quiet);
+        if frame.is_pending() {
+            let closed = Pin::new(&mut connection.io).poll(cx).is_ready();
+            frame = Pin::new(&mut this.incoming).poll_frame(&mut quiet);
+            if frame.is_pending() && closed {
+                // The connection has said all it had to say; what it left in the channel was read just now.
+                this.release();
+                return Poll::Ready(None);
+            }
+        }
+        match &frame {
+            Poll::Ready(None | Some(Err(_))) => this.release(),
+            Poll::Ready(Some(Ok(_))) if this.incoming.is_end_stream() => this.release(),
+            Poll::Ready(Some(Ok(_))) | Poll::Pending => {}
+        }
+        frame
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.incoming.is_end_stream()
+    }
+
+    fn size_hint(&self) -> http_body::SizeHint {
+        self.incoming.size_hint()
+    }
+}

@@ -1,0 +1,101 @@
+//! Every metric the proxy exposes, in one table: the scrape and the reference page are both made from it, so neither
+//! can name a metric that the other does not know.
+
+/// How a metric is to be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Only grows while the process lives.
+    Counter,
+    /// Goes up and down.
+    Gauge,
+    /// Counts of observations by upper bound.
+    Histogram,
+}
+
+impl Kind {
+    /// The word Prometheus' text format uses.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Kind::Counter => "counter",
+            Kind::Gauge => "gauge",
+            Kind::Histogram => "histogram",
+        }
+    }
+}
+
+/// One metric family.
+#[derive(Debug)]
+pub struct Metric {
+    /// The name as it is scraped.
+    pub name: &'static str,
+    /// How it is to be read.
+    pub kind: Kind,
+    /// Its labels, in the order they are written.
+    pub labels: &'static [&'static str],
+    /// What it counts, with the unit.
+    pub help: &'static str,
+}
+
+macro_rules! metrics {
+    ($($(#[$doc:meta])* $id:ident = $kind:ident $name:literal [$($label:literal),*] $help:literal;)*) => {
+        $(
+            #[doc = $help]
+            pub const $id: Metric = Metric { name: $name, kind: Kind::$kind, labels: &[$($label),*], help: $help };
+        )*
+        /// All of them, in the order of the reference page.
+        pub const ALL: &[&Metric] = &[$(&$id),*];
+    };
+}
+
+metrics! {
+    REQUESTS = Counter "bowline_requests_total" ["service", "class"]
+        "Requests of the app that got their response head, by status class (2xx to 5xx); grpc_error: HTTP 200 with a gRPC status other than 0 in the head; local: answered by the proxy itself; cancelled: the app went away first.";
+    REQUEST_DURATION = Histogram "bowline_request_duration_seconds" ["service"]
+        "Seconds from the request's arrival to its response head, all attempts included.";
+    LOCAL_RESPONSES = Counter "bowline_local_responses_total" ["service", "reason"]
+        "Requests that the proxy had to answer itself, by the reason that x-bowline-error carries too.";
+    BROKEN_BODIES = Counter "bowline_broken_bodies_total" ["service"]
+        "Responses that the endpoint broke off after their head had been passed on.";
+    RETRIES = Counter "bowline_retries_total" ["service", "reason"]
+        "Attempts after the first, by what had gone wrong with the one before.";
+    RETRIES_REFUSED = Counter "bowline_retries_refused_total" ["service", "reason"]
+        "Failed attempts that were not tried again, by why not.";
+    ENDPOINT_ATTEMPTS = Counter "bowline_endpoint_attempts_total" ["service", "endpoint", "class"]
+        "Attempts at an endpoint, by status class of its answer; failed: it gave none.";
+    ENDPOINT_DURATION = Histogram "bowline_endpoint_duration_seconds" ["service", "endpoint"]
+        "Seconds from the start of an attempt, its wait for a connection included, to its response head.";
+    ENDPOINT_IN_FLIGHT = Gauge "bowline_endpoint_in_flight" ["service", "endpoint"]
+        "Attempts that are under way, response bodies included.";
+    ENDPOINT_CONNECTIONS = Gauge "bowline_endpoint_connections" ["service", "endpoint"]
+        "Open connections to the endpoint, idle ones included.";
+    ENDPOINT_CONNECTS = Counter "bowline_endpoint_connects_total" ["service", "endpoint", "result"]
+        "Connections opened to the endpoint, by result: ok or failed.";
+    ENDPOINT_EJECTED = Gauge "bowline_endpoint_ejected" ["service", "endpoint"]
+        "1 while outlier detection keeps the endpoint out, else 0.";
+    EJECTIONS = Counter "bowline_ejections_total" ["service", "endpoint"]
+        "How often outlier detection took the endpoint out.";
+    DOWNSTREAM_CONNECTIONS = Gauge "bowline_downstream_connections" []
+        "Open connections from the app.";
+    DOWNSTREAM_ACCEPTS = Counter "bowline_downstream_accepts_total" ["listener"]
+        "Connections accepted from the app, by listener: vip or forward_proxy.";
+    DOWNSTREAM_ERRORS = Counter "bowline_downstream_errors_total" ["kind"]
+        "Connections from the app that ended in an error, by kind: protocol (what it sent is not HTTP), timeout, broken, panic.";
+    MESH_GENERATION = Gauge "bowline_mesh_generation" []
+        "The number of the mesh that is in force; 1 is the one the proxy started with.";
+    MESH_RELOADS = Counter "bowline_mesh_reloads_total" ["result"]
+        "Changed mesh files that were read, by result: applied or refused.";
+    MESH_REFUSED = Gauge "bowline_mesh_refused" []
+        "1 while the mesh file on disk is invalid and the last good one is in force, else 0.";
+    DRAINING = Gauge "bowline_draining" []
+        "1 once the proxy has begun to drain, else 0.";
+    START_TIME = Gauge "process_start_time_seconds" []
+        "When the process started, in seconds since the Unix epoch.";
+    RESIDENT = Gauge "process_resident_memory_bytes" []
+        "Resident memory of the process, in bytes.";
+    CPU = Counter "process_cpu_seconds_total" []
+        "User and system CPU time of the process, in seconds.";
+    OPEN_FDS = Gauge "process_open_fds" []
+        "Open file descriptors of the process.";
+    BUILD_INFO = Gauge "bowline_build_info" ["version"]
+        "Always 1; the label tells the version.";
+}

@@ -1,0 +1,6 @@
+//! What the proxy tells of itself: metrics and logs.
+
+pub mod catalogue;
+pub mod log;
+pub mod metrics;
+pub mod render;
