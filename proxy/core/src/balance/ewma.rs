@@ -1,0 +1,66 @@
+//! Peak EWMA: how long an endpoint takes to answer, quick to believe in bad news.
+//!
+//! The algorithm is that of Finagle's `PeakEwma` balancer, known from Linkerd: a sample above the estimate replaces
+//! it at once, one below it pulls it down by a weight that grows with the time since the last sample, and an endpoint
+//! which isn't called forgets, so that it's tried again one day.
+
+use super::decay::decay;
+use crate::Tick;
+
+/// How long it takes for a sample's weight to fall to 1/e: 10 s (Finagle, Linkerd).
+pub const DECAY_NANOS: f64 = 10e9;
+
+/// What an endpoint is taken to need as long as nothing at all was measured: 30 ms (Linkerd's default RTT).
+pub const DEFAULT_NANOS: f64 = 30e6;
+
+/// One endpoint's latency estimate.
+///
+/// Unlike in Finagle, an estimate has no made-up start value: it's unknown until the first sample, which becomes the
+/// estimate whole. A start value of 30 ms would take half a minute of traffic to be forgotten, and meanwhile hide a
+/// new endpoint from peers that answer in 1 ms. The balancer puts the typical estimate of the others in its place.
+#[derive(Copy, Clone, Debug, Default)]
+pub struct PeakEwma {
+    /// Nanoseconds at `stamp`; 0 is "unknown".
+    estimate: f64,
+    stamp: Tick,
+}
+
+impl PeakEwma {
+    /// Takes in a measured latency, in nanoseconds.
+    #[inline]
+    pub fn observe(&mut self, now: Tick, nanos: u64) {
+        let sample = (nanos as f64).max(1.0);
+        if sample >= self.estimate || self.estimate == 0.0 {
+            self.estimate = sample;
+        } else {
+            let kept = decay(now.nanos_since(self.stamp) as f64 / DECAY_NANOS);
+            self.estimate = self.estimate * kept + sample * (1.0 - kept);
+        }
+        self.stamp = self.stamp.max(now);
+    }
+
+    /// Takes in that an answer would have taken `nanos` at the least: somebody gave up, or the connection broke.
+    /// This can raise the estimate and never lowers it, so failing fast can't look like being fast.
+    #[inline]
+    pub fn observe_at_least(&mut self, now: Tick, nanos: u64) {
+        let known = self.read(now).unwrap_or(0.0);
+        let sample = nanos as f64;
+        if sample > known {
+            self.estimate = sample.max(1.0);
+            self.stamp = self.stamp.max(now);
+        }
+    }
+
+    /// The estimate in nanoseconds, less what was forgotten since the last sample; `None` before the first one.
+    ///
+    /// Reading doesn't write: in Finagle each look decays the stored value, which makes the estimate depend on how
+    /// often it's looked at.
+    #[inline]
+    #[must_use]
+    pub fn read(&self, now: Tick) -> Option<f64> {
+        (self.estimate > 0.0).then(|| self.estimate * decay(now.nanos_since(self.stamp) as f64 / DECAY_NANOS))
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,352 @@
+//! Which endpoint gets the next request.
+//!
+//! One [`Balancer`] per worker and service; nothing in it is shared. A request goes through it like this:
+//!
+//! ```text
+//! pick ──► started ──► sent ──► answered ──► finished
+//!                       │          │            └ the body has ended, or anything else has ended the attempt
+//!                       │          └ response headers: the latency is taken here
+//!                       └ the request is written whole; at once for one without a body
+//! ```
+//!
+//! `sent` and `answered` may be left out: a TCP connection that is only started and finished is balanced by its
+//! connections in flight. The [`Ticket`] ties them together, and stays valid when the endpoint set changes.
+//!
+//! Which endpoints may be picked is decided beforehand, by [`active`], and told by [`Balancer::set_active`]: a pick
+//! checks no flags.
+//!
+//! # P2C
+//! Peak EWMA and least request use the power of two choices (Mitzenmacher): two endpoints are drawn, and the better
+//! one is taken. Weights work twice: the two are drawn in proportion to their weights, and their requests in flight
+//! count by weight. Peak EWMA takes the first drawn unless the second is better by a fifth. Without that margin tiny
+//! differences in latency would decide every pick on a calm service, and undo the weights.
+
+mod active;
+mod decay;
+mod draw;
+mod ewma;
+mod member;
+mod penalty;
+mod tried;
+mod turns;
+
+pub use active::active;
+pub use ewma::PeakEwma;
+pub use penalty::Penalty;
+pub use tried::Tried;
+
+use draw::Draw;
+use member::Member;
+use turns::Turns;
+
+use crate::Tick;
+
+/// How the next endpoint is chosen.
+#[derive(Copy, Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Policy {
+    /// P2C on latency × requests in flight: the default (Linkerd).
+    #[default]
+    PeakEwma,
+    /// P2C on requests in flight.
+    LeastRequest,
+    /// In turn, by weight. It doesn't look at latency or failures.
+    RoundRobin,
+    /// At random, by weight. It doesn't look at latency or failures.
+    Random,
+}
+
+/// How an attempt ended.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub enum End {
+    /// The response came whole and counts as a success.
+    Success,
+    /// The endpoint failed: connect failure, reset, timeout, 429, 502, 503, 504, gRPC UNAVAILABLE.
+    Failure,
+    /// We or the caller gave up, which says nothing about the endpoint except that it took this long.
+    Cancelled,
+}
+
+/// One attempt in flight. Give it back with [`Balancer::finished`]: one that's dropped counts as in flight for ever.
+#[derive(Debug)]
+#[must_use = "an attempt that is never finished counts as in flight for ever"]
+pub struct Ticket {
+    slot: u32,
+    stage: Stage,
+}
+
+#[derive(Copy, Clone, Debug)]
+enum Stage {
+    Started,
+    Sent(Tick),
+    Answered { failed: bool },
+}
+
+/// One worker's balancer for one service. See the module's documentation.
+#[derive(Clone, Debug)]
+pub struct Balancer {
+    policy: Policy,
+    /// Slots: an endpoint keeps its slot for as long as it's in the set or has requests in flight.
+    members: Vec<Member>,
+    /// Slots that are free.
+    free: Vec<u32>,
+    /// Endpoint index → slot.
+    slots: Vec<u32>,
+    /// Slots that may be picked.
+    active: Vec<u32>,
+    /// Draws a position in `active`.
+    draw: Draw,
+    /// Takes turns over the positions in `active`.
+    turns: Turns,
+    /// The estimate of a usual endpoint, in nanoseconds: each observation moves it by 1/32 towards the estimate of
+    /// the endpoint observed, so that it's the mean by traffic.
+    typical: f64,
+    observed: bool,
+}
+
+impl Balancer {
+    /// A balancer without endpoints.
+    #[must_use]
+    pub fn new(policy: Policy) -> Self {
+        Self {
+            policy,
+            members: Vec::new(),
+            free: Vec::new(),
+            slots: Vec::new(),
+            active: Vec::new(),
+            draw: Draw::default(),
+            turns: Turns::default(),
+            typical: ewma::DEFAULT_NANOS,
+            observed: false,
+        }
+    }
+
+    /// Changes the policy. Follow with [`Balancer::rebuild`] or [`Balancer::set_active`].
+    pub fn set_policy(&mut self, policy: Policy) {
+        self.policy = policy;
+    }
+
+    /// Takes over a new endpoint set: `weights` by endpoint index, and for each new index the old one of the same
+    /// endpoint, if it had one. Endpoints which stay keep their estimate and their requests in flight; requests to
+    /// those which left can still be finished. Afterwards all with a weight are active.
+    pub fn rebuild(
+        &mut self,
+        weights: &[u32],
+        old_index: impl Fn(usize) -> Option<usize>,
+        rng: &mut fastrand::Rng,
+    ) {
+        let old = std::mem::take(&mut self.slots);
+        for slot in &old {
+            self.members[*slot as usize].index = Member::GONE;
+        }
+        let mut slots = Vec::with_capacity(weights.len());
+        // Those which stay come first, or a new one could be given the slot of one that stays.
+        for (index, weight) in weights.iter().enumerate() {
+            let slot = old_index(index).and_then(|i| old.get(i)).copied();
+            let kept = slot.filter(|slot| self.members[*slot as usize].index == Member::GONE);
+            if let Some(slot) = kept {
+                let member = &mut self.members[slot as usize];
+                (member.index, member.weight) = (index as u32, *weight);
+            }
+            slots.push(kept);
+        }
+        self.free.extend(old.iter().filter(|slot| {
+            let member = &self.members[**slot as usize];
+            member.index == Member::GONE && member.in_flight == 0
+        }));
+        self.slots = slots
+            .into_iter()
+            .enumerate()
+            .map(|(index, kept)| {
+                kept.unwrap_or_else(|| self.new_slot(Member::new(index as u32, weights[index])))
+            })
+            .collect();
+        self.set_active((0..weights.len() as u32).filter(|index| weights[*index as usize] > 0), rng);
+    }
+
+    fn new_slot(&mut self, member: Member) -> u32 {
+        if let Some(slot) = self.free.pop() {
+            self.members[slot as usize] = member;
+            return slot;
+        }
+        self.members.push(member);
+        (self.members.len() - 1) as u32
+    }
+
+    /// Tells which endpoints may be picked, by index; see [`active`]. Those without a weight are left out. Indices
+    /// must be those of the current set, each at most once.
+    ///
+    /// Costs time in proportion to their number: call it when an ejection begins or ends, not per request.
+    pub fn set_active(&mut self, indices: impl IntoIterator<Item = u32>, rng: &mut fastrand::Rng) {
+        let Self { members, slots, active, .. } = self;
+        active.clear();
+        active.extend(
+            indices
+                .into_iter()
+                .map(|index| slots[index as usize])
+                .filter(|slot| members[*slot as usize].weight > 0),
+        );
+        let weights: Vec<u32> = active.iter().map(|slot| members[*slot as usize].weight).collect();
+        let sum: f64 = weights.iter().map(|weight| f64::from(*weight)).sum();
+        for slot in active.iter() {
+            let member = &mut members[*slot as usize];
+            member.lightness = sum / active.len() as f64 / f64::from(member.weight);
+        }
+        self.draw = Draw::new(&weights);
+        self.turns =
+            if self.policy == Policy::RoundRobin { Turns::new(&weights, rng) } else { Turns::default() };
+    }
+
+    /// How many endpoints may be picked.
+    #[must_use]
+    pub fn active_len(&self) -> usize {
+        self.active.len()
+    }
+
+    /// Attempts in flight at the endpoint with this index.
+    #[must_use]
+    pub fn in_flight(&self, index: usize) -> usize {
+        self.members[self.slots[index] as usize].in_flight as usize
+    }
+
+    /// The latency estimate for the endpoint with this index in nanoseconds, `None` before its first answer.
+    #[must_use]
+    pub fn estimate(&self, index: usize, now: Tick) -> Option<f64> {
+        self.members[self.slots[index] as usize].ewma.read(now)
+    }
+
+    /// Whether there's an active endpoint that this request hasn't tried.
+    #[must_use]
+    pub fn has_untried(&self, tried: &Tried) -> bool {
+        self.active.iter().any(|slot| !tried.contains(*slot))
+    }
+
+    /// The index of the endpoint for the next attempt: one that wasn't tried where there is one, else any active
+    /// one; `None` when no endpoint is active.
+    ///
+    /// A retry under round robin draws at random, so that it doesn't use up the turn of others.
+    #[inline]
+    pub fn pick(&mut self, now: Tick, rng: &mut fastrand::Rng, tried: &Tried) -> Option<usize> {
+        if self.active.len() < 2 {
+            return self.active.first().map(|slot| self.index(*slot));
+        }
+        if !tried.is_empty()
+            && let Some(slot) = self.pick_untried(now, rng, tried)
+        {
+            return Some(self.index(slot));
+        }
+        let position = match self.policy {
+            Policy::PeakEwma | Policy::LeastRequest => {
+                let (first, second) = self.draw.two(rng);
+                return Some(self.index(self.better(now, self.active[first], self.active[second])));
+            }
+            Policy::RoundRobin => self.turns.next(),
+            Policy::Random => self.draw.one(rng),
+        };
+        Some(self.index(self.active[position]))
+    }
+
+    /// An attempt at this endpoint begins.
+    #[inline]
+    pub fn started(&mut self, index: usize) -> Ticket {
+        let slot = self.slots[index];
+        self.members[slot as usize].in_flight += 1;
+        Ticket { slot, stage: Stage::Started }
+    }
+
+    /// The request was sent whole: from now on the endpoint owes an answer, and its latency runs. Call it for a
+    /// request without a body when it's started, so that connecting counts; for one with a body when the body has
+    /// ended, so that a slow upload doesn't count.
+    #[inline]
+    pub fn sent(&mut self, ticket: &mut Ticket, now: Tick) {
+        if let Stage::Started = ticket.stage {
+            ticket.stage = Stage::Sent(now);
+            self.members[ticket.slot as usize].sent(now);
+        }
+    }
+
+    /// The response headers came. `failed` is for a response that counts as a failure, such as a 503: its latency
+    /// can't lower the estimate then.
+    #[inline]
+    pub fn answered(&mut self, ticket: &mut Ticket, now: Tick, failed: bool) {
+        let member = &mut self.members[ticket.slot as usize];
+        if let Stage::Sent(at) = ticket.stage {
+            member.heard(now);
+            let nanos = now.nanos_since(at);
+            if failed {
+                member.ewma.observe_at_least(now, nanos);
+            } else {
+                member.ewma.observe(now, nanos);
+                let estimate = member.ewma.read(now).unwrap_or(self.typical);
+                self.typical += (estimate - self.typical) * if self.observed { 1.0 / 32.0 } else { 1.0 };
+                self.observed = true;
+            }
+        }
+        if failed && !matches!(ticket.stage, Stage::Answered { failed: true }) {
+            self.members[ticket.slot as usize].penalty.failed(now);
+        }
+        ticket.stage = Stage::Answered { failed };
+    }
+
+    /// The attempt is over.
+    #[inline]
+    pub fn finished(&mut self, ticket: Ticket, now: Tick, end: End) {
+        let Ticket { slot, stage } = ticket;
+        let member = &mut self.members[slot as usize];
+        if let Stage::Sent(at) = stage {
+            member.ewma.observe_at_least(now, now.nanos_since(at));
+            member.gave_up();
+        }
+        match (end, stage) {
+            (_, Stage::Answered { failed: true }) | (End::Cancelled, _) => {}
+            (End::Success, _) => member.penalty.succeeded(now),
+            (End::Failure, _) => member.penalty.failed(now),
+        }
+        member.in_flight = member.in_flight.saturating_sub(1);
+        if member.in_flight == 0 && member.index == Member::GONE {
+            self.free.push(slot);
+        }
+    }
+
+    #[inline]
+    fn index(&self, slot: u32) -> usize {
+        self.members[slot as usize].index as usize
+    }
+
+    /// The better one of two slots by the policy, the first in doubt.
+    #[inline]
+    fn better(&self, now: Tick, first: u32, second: u32) -> u32 {
+        let (one, two) = (&self.members[first as usize], &self.members[second as usize]);
+        let swap = match self.policy {
+            Policy::PeakEwma => two.wait(now, self.typical) < 0.8 * one.wait(now, self.typical),
+            _ => two.requests(now) < one.requests(now),
+        };
+        if swap { second } else { first }
+    }
+
+    /// A slot for a retry; `None` when all active ones were tried.
+    #[cold]
+    fn pick_untried(&self, now: Tick, rng: &mut fastrand::Rng, tried: &Tried) -> Option<u32> {
+        let first = self.draw_untried(rng, |slot| tried.contains(slot))?;
+        match self.policy {
+            Policy::RoundRobin | Policy::Random => Some(first),
+            Policy::PeakEwma | Policy::LeastRequest => {
+                let second = self.draw_untried(rng, |slot| slot == first || tried.contains(slot));
+                Some(second.map_or(first, |second| self.better(now, first, second)))
+            }
+        }
+    }
+
+    /// A slot that isn't rejected, by weight, and for sure if there is one.
+    fn draw_untried(&self, rng: &mut fastrand::Rng, reject: impl Fn(u32) -> bool) -> Option<u32> {
+        let drawn = (0..8).map(|_| self.active[self.draw.one(rng)]).find(|slot| !reject(*slot));
+        drawn.or_else(|| {
+            let (before, after) = self.active.split_at(rng.usize(0..self.active.len()));
+            after.iter().chain(before).copied().find(|slot| !reject(*slot))
+        })
+    }
+}
+
+#[cfg(test)]
+mod sim;
+#[cfg(test)]
+mod tests;

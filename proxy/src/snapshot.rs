@@ -1,0 +1,333 @@
+//! The proxy's whole view of the mesh: immutable, made off the data path, swapped at once.
+//!
+//! What must outlive a swap (counters, ejections, the retry budget) is shared: a new snapshot takes it over from the
+//! one before for every service and endpoint that stays.
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::atomic::{AtomicU64, Ordering::Acquire, Ordering::Release};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bowline_api::model::{self, AppProtocol, BalancingPolicy, Mesh};
+use bowline_core::Tick;
+use bowline_core::balance::Policy as Balancing;
+use bowline_core::budget::{BudgetConfig, RetryBudget};
+use bowline_core::outlier::{EndpointHealth, Outlier, OutlierConfig};
+use bowline_core::retry::{AttemptTimeout, RetryOn, RetryPolicy};
+
+use crate::telemetry::metrics::{ByReason, EndpointCounters, PerWorker, ServiceCounters};
+
+/// The mesh at one moment.
+#[derive(Debug)]
+pub struct Snapshot {
+    /// 1 for the first mesh of the process, one more with each that follows.
+    pub generation: u64,
+    /// The namespace.
+    pub namespace: String,
+    /// All services, in the mesh file's order.
+    pub services: Vec<Arc<Service>>,
+    /// `dnsName:port`, in lower case, to the index of its service.
+    pub authorities: HashMap<String, usize>,
+}
+
+/// One service with everything that a request to it needs.
+#[derive(Debug)]
+pub struct Service {
+    /// Its `discoveryName`.
+    pub name: String,
+    /// What it speaks; `None`: the same as the app.
+    pub protocol: Option<AppProtocol>,
+    /// What apps dial.
+    pub aliases: Vec<Alias>,
+    /// Its endpoints.
+    pub endpoints: Vec<Endpoint>,
+    /// How requests to it are handled.
+    pub policy: Policy,
+    /// Who is ejected.
+    pub outlier: Outlier,
+    /// How many retries it may bear.
+    pub budget: Arc<RetryBudget>,
+    /// What outlives this snapshot.
+    pub shared: Arc<SharedService>,
+}
+
+/// A name and port that apps dial.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Alias {
+    /// In lower case.
+    pub dns_name: String,
+    /// The port.
+    pub port: u16,
+    /// The address that stands for the name.
+    pub vip: Ipv4Addr,
+}
+
+/// One endpoint in a snapshot.
+#[derive(Clone, Debug)]
+pub struct Endpoint {
+    /// What outlives this snapshot.
+    pub shared: Arc<SharedEndpoint>,
+    /// Its share of the traffic; 0: no new requests.
+    pub weight: u32,
+    /// Its zone.
+    pub zone: Option<String>,
+}
+
+/// How requests to a service are handled, worked out from the mesh model.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Policy {
+    /// To open a connection.
+    pub connect: Duration,
+    /// From the end of the request to the response head; for gRPC see [`Policy::grpc_response_headers`].
+    pub response_headers: Option<Duration>,
+    /// The same for gRPC requests: only where the mesh file says so.
+    pub grpc_response_headers: Option<Duration>,
+    /// From the request's arrival to the end of its response.
+    pub per_request: Option<Duration>,
+    /// A connection without a request is closed after this long.
+    pub idle: Option<Duration>,
+    /// For one attempt.
+    pub attempt: AttemptTimeout,
+    /// What is tried again.
+    pub retry: RetryPolicy,
+    /// How the endpoint is chosen.
+    pub balancing: Balancing,
+    /// Ejections are ignored when fewer than this share of the endpoints is left.
+    pub panic_percent: u32,
+    outlier: OutlierConfig,
+    budget: BudgetConfig,
+}
+
+/// What all workers and all snapshots share of a service.
+#[derive(Debug, Default)]
+pub struct SharedService {
+    /// Its name.
+    pub name: String,
+    /// What the workers count.
+    pub counters: PerWorker<ServiceCounters>,
+    /// Retries by what had gone wrong.
+    pub retries: ByReason,
+    /// Failed attempts that were not tried again, by why not.
+    pub retries_refused: ByReason,
+    /// Requests answered by the proxy itself, by reason.
+    pub local_responses: ByReason,
+}
+
+/// What all workers and all snapshots share of an endpoint.
+#[derive(Debug)]
+pub struct SharedEndpoint {
+    /// Where it listens.
+    pub addr: SocketAddr,
+    /// Failures in a row, ejection.
+    pub health: Arc<EndpointHealth>,
+    /// What the workers count.
+    pub counters: PerWorker<EndpointCounters>,
+    /// Times it was ejected.
+    pub ejections: AtomicU64,
+}
+
+impl Snapshot {
+    /// The snapshot of a mesh that has been checked. `vips` has an address for every dnsName; services and endpoints
+    /// that `previous` had too keep their shared state.
+    pub fn new(
+        mesh: &Mesh,
+        vips: &BTreeMap<String, Ipv4Addr>,
+        previous: Option<&Snapshot>,
+        now: Tick,
+    ) -> Self {
+        let services: Vec<_> = mesh
+            .services
+            .iter()
+            .map(|service| {
+                let before = previous.and_then(|p| p.services.iter().find(|s| s.name == service.discovery_name));
+                Arc::new(Service::new(service, vips, before.map(AsRef::as_ref), now))
+            })
+            .collect();
+        let authorities = services
+            .iter()
+            .enumerate()
+            .flat_map(|(index, service)| {
+                service.aliases.iter().map(move |alias| (format!("{}:{}", alias.dns_name, alias.port), index))
+            })
+            .collect();
+        Snapshot {
+            generation: previous.map_or(1, |p| p.generation + 1),
+            namespace: mesh.namespace.clone(),
+            services,
+            authorities,
+        }
+    }
+
+    /// The service with this alias.
+    pub fn by_authority(&self, authority: &str) -> Option<&Arc<Service>> {
+        self.authorities.get(authority).map(|index| &self.services[*index])
+    }
+
+    /// Where VIP listeners are wanted.
+    pub fn vip_listeners(&self) -> impl Iterator<Item = (SocketAddr, &str)> {
+        self.services
+            .iter()
+            .flat_map(|s| &s.aliases)
+            .map(|alias| (SocketAddr::from((alias.vip, alias.port)), alias.dns_name.as_str()))
+    }
+}
+
+impl Service {
+    fn new(
+        model: &model::Service,
+        vips: &BTreeMap<String, Ipv4Addr>,
+        before: Option<&Service>,
+        now: Tick,
+    ) -> Self {
+        let policy = Policy::new(model);
+        let shared = before.map_or_else(
+            || Arc::new(SharedService { name: model.discovery_name.clone(), ..SharedService::default() }),
+            |before| before.shared.clone(),
+        );
+        let endpoints: Vec<_> = model
+            .endpoints
+            .static_endpoints()
+            .iter()
+            .map(|endpoint| {
+                let known = before.and_then(|b| b.endpoints.iter().find(|e| e.shared.addr == endpoint.address));
+                Endpoint {
+                    shared: known
+                        .map_or_else(|| SharedEndpoint::new(endpoint.address), |known| known.shared.clone()),
+                    weight: endpoint.weight,
+                    zone: endpoint.zone.clone(),
+                }
+            })
+            .collect();
+        let health = || endpoints.iter().map(|endpoint| (endpoint.weight, &endpoint.shared.health));
+        let outlier = match before {
+            Some(before) => before.outlier.next(policy.outlier, now, health()),
+            None => Outlier::new(policy.outlier, now, health()),
+        };
+        let budget = match before {
+            Some(before) if before.policy.budget == policy.budget => before.budget.clone(),
+            _ => Arc::new(RetryBudget::new(policy.budget)),
+        };
+        let aliases = model
+            .client_aliases
+            .iter()
+            .filter_map(|alias| {
+                let vip = *vips.get(&alias.dns_name)?;
+                Some(Alias { dns_name: alias.dns_name.clone(), port: alias.port, vip })
+            })
+            .collect();
+        Service {
+            name: model.discovery_name.clone(),
+            protocol: model.app_protocol,
+            aliases,
+            endpoints,
+            policy,
+            outlier,
+            budget,
+            shared,
+        }
+    }
+}
+
+impl SharedEndpoint {
+    fn new(addr: SocketAddr) -> Arc<Self> {
+        Arc::new(SharedEndpoint {
+            addr,
+            health: Arc::default(),
+            counters: PerWorker::default(),
+            ejections: AtomicU64::new(0),
+        })
+    }
+}
+
+impl Policy {
+    fn new(service: &model::Service) -> Self {
+        let (timeout, retry, lb) = (&service.timeout, &service.retry, &service.load_balancing);
+        let outlier = &service.outlier_detection;
+        Policy {
+            connect: timeout.connect(),
+            response_headers: timeout.response_headers(AppProtocol::Http),
+            grpc_response_headers: timeout.response_headers(AppProtocol::Grpc),
+            per_request: timeout.per_request(),
+            idle: timeout.idle(AppProtocol::Http),
+            attempt: match timeout.per_attempt_seconds {
+                model::AttemptTimeout::Auto => AttemptTimeout::Auto,
+                model::AttemptTimeout::Fixed(seconds) => {
+                    seconds.limit().map_or(AttemptTimeout::Off, AttemptTimeout::Fixed)
+                }
+            },
+            retry: RetryPolicy {
+                retries: retry.retries,
+                on: retry.on.as_deref().map_or_else(RetryOn::default, retry_on),
+                on_is_explicit: retry.on.is_some(),
+                backoff_base: retry.backoff.base(),
+                backoff_max: retry.backoff.max(),
+                max_body_bytes: usize::try_from(retry.max_body_bytes).unwrap_or(usize::MAX),
+            },
+            balancing: match lb.policy {
+                BalancingPolicy::LeastRequest => Balancing::LeastRequest,
+                BalancingPolicy::RoundRobin => Balancing::RoundRobin,
+                BalancingPolicy::Random => Balancing::Random,
+                // The hashing policies are refused when the mesh file is checked.
+                _ => Balancing::PeakEwma,
+            },
+            panic_percent: lb.panic_percent,
+            outlier: OutlierConfig {
+                consecutive_failures: outlier.consecutive_failures,
+                base_ejection: outlier.base_ejection(),
+                max_ejection: outlier.max_ejection(),
+                max_ejection_percent: outlier.max_ejection_percent,
+            },
+            budget: BudgetConfig {
+                percent: retry.budget.percent,
+                min_per_second: retry.budget.min_per_second,
+                window: retry.budget.window(),
+            },
+        }
+    }
+}
+
+fn retry_on(named: &[model::RetryOn]) -> RetryOn {
+    named.iter().fold(RetryOn::NONE, |on, what| match what {
+        model::RetryOn::ConnectFailure => on.with(RetryOn::CONNECT_FAILURE),
+        model::RetryOn::RefusedStream => on.with(RetryOn::REFUSED_STREAM),
+        model::RetryOn::Reset => on.with(RetryOn::RESET),
+        model::RetryOn::Timeout => on.with(RetryOn::TIMEOUT),
+        model::RetryOn::Unavailable => on.with(RetryOn::UNAVAILABLE),
+        model::RetryOn::Status(statuses) => statuses.iter().fold(on, |on, status| on.with_status(*status)),
+    })
+}
+
+/// The snapshot in force. Workers look at the generation, one atomic load, and take the snapshot only when it moved.
+#[derive(Debug)]
+pub struct Published {
+    generation: AtomicU64,
+    current: Mutex<Arc<Snapshot>>,
+}
+
+impl Published {
+    /// Publishes the first snapshot.
+    pub fn new(first: Snapshot) -> Self {
+        Published { generation: AtomicU64::new(first.generation), current: Mutex::new(Arc::new(first)) }
+    }
+
+    /// The generation in force.
+    #[inline]
+    pub fn generation(&self) -> u64 {
+        self.generation.load(Acquire)
+    }
+
+    /// The snapshot in force.
+    pub fn current(&self) -> Arc<Snapshot> {
+        self.current.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// From now on this one is in force.
+    pub fn publish(&self, snapshot: Snapshot) -> Arc<Snapshot> {
+        let snapshot = Arc::new(snapshot);
+        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        *current = snapshot.clone();
+        self.generation.store(snapshot.generation, Release);
+        snapshot
+    }
+}
