@@ -1,0 +1,126 @@
+//! Where a service's endpoints come from.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// The source of a service's endpoints: exactly one of `static`, `dns`, `cloudMap` and `registered`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub enum Endpoints {
+    /// The endpoints, written out. May be empty: the name then exists, and requests get a 503 that says why.
+    Static(Vec<Endpoint>),
+
+    /// The addresses that a DNS name resolves to, resolved again as its TTL runs out.
+    #[schemars(extend("x-not-yet" = "endpoints from DNS"))]
+    Dns(DnsSource),
+
+    /// The instances of an AWS Cloud Map service.
+    #[schemars(extend("x-not-yet" = "endpoints from Cloud Map"))]
+    CloudMap(CloudMapSource),
+
+    /// The tasks whose own proxies register them (`bowline-proxy run --register`).
+    #[schemars(extend("x-not-yet" = "registered endpoints"))]
+    Registered(RegisteredSource),
+}
+
+impl Endpoints {
+    /// The endpoints that are written in the file; none for the other sources.
+    #[must_use]
+    pub fn static_endpoints(&self) -> &[Endpoint] {
+        match self {
+            Self::Static(list) => list,
+            Self::Dns(_) | Self::CloudMap(_) | Self::Registered(_) => &[],
+        }
+    }
+}
+
+/// One address of a service.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Endpoint {
+    /// `ip:port`, IPv4 (`10.0.0.7:9001`) or IPv6 (`[fd00::7]:9001`). Not a host name: that is what `dns` is for.
+    /// Required, and unique in its service.
+    #[schemars(with = "String", extend("format" = "ip-port", "x-expected" = "ip:port, e.g. \"10.0.0.7:9001\""))]
+    pub address: SocketAddr,
+
+    /// Its share of the traffic against the other endpoints of the service, 0 to 1000; 0 means no new traffic.
+    /// Default 1.
+    #[serde(default = "one")]
+    #[schemars(range(max = 1000))]
+    pub weight: u32,
+
+    /// The availability zone it runs in, e.g. `eu-west-1a`. Default: unknown.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 256))]
+    pub zone: Option<String>,
+
+    /// Labels, e.g. `version: v1`, by which `loadBalancing.subset` chooses. Default: none.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub metadata: BTreeMap<String, String>,
+}
+
+impl Endpoint {
+    /// An endpoint of weight 1, in no zone.
+    #[must_use]
+    pub const fn new(address: SocketAddr) -> Self {
+        Self { address, weight: 1, zone: None, metadata: BTreeMap::new() }
+    }
+}
+
+fn one() -> u32 {
+    1
+}
+
+/// Endpoints from DNS.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct DnsSource {
+    /// The name to resolve. Required.
+    #[schemars(length(min = 1, max = 253))]
+    pub name: String,
+
+    /// The port of every address found, 1 to 65535; an SRV record brings its own. Required unless `type` is SRV.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 65535))]
+    pub port: Option<u16>,
+
+    /// The record type. Default `A`.
+    #[serde(rename = "type", default)]
+    pub record_type: DnsRecordType,
+}
+
+/// The DNS record types that endpoints can come from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum DnsRecordType {
+    /// IPv4 addresses.
+    #[default]
+    A,
+    /// IPv6 addresses.
+    Aaaa,
+    /// Names with ports, weights and priorities.
+    Srv,
+}
+
+/// Endpoints from AWS Cloud Map.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct CloudMapSource {
+    /// The Cloud Map namespace. Default: this mesh's namespace.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1))]
+    pub namespace: Option<String>,
+
+    /// The Cloud Map service. Default: the `discoveryName`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1))]
+    pub service: Option<String>,
+}
+
+/// Endpoints that register themselves. It has no keys yet: write `registered: {}`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RegisteredSource {}
