@@ -152,6 +152,9 @@ pub struct Fault {
     pub reason: Reason,
     /// True when it is certain that no byte of the request reached an endpoint.
     pub unsent: bool,
+    /// The connection had been used before and was closed without an answer: most likely the endpoint had just given
+    /// it up.
+    pub stale: bool,
     /// The cause in words, for the log and the app.
     pub detail: String,
 }
@@ -159,12 +162,18 @@ pub struct Fault {
 impl Fault {
     /// A fault of an attempt that may have reached the endpoint.
     pub fn new(reason: Reason, detail: impl fmt::Display) -> Self {
-        Fault { reason, unsent: false, detail: detail.to_string() }
+        Fault { reason, unsent: false, stale: false, detail: detail.to_string() }
     }
 
     /// A fault of an attempt of which the endpoint has seen nothing.
     pub fn unsent(reason: Reason, detail: impl fmt::Display) -> Self {
-        Fault { reason, unsent: true, detail: detail.to_string() }
+        Fault { reason, unsent: true, stale: false, detail: detail.to_string() }
+    }
+
+    /// True when it tells against the endpoint. A connection from the pool that the endpoint had closed meanwhile does
+    /// not: that is how keep-alive ends.
+    pub fn blames_endpoint(&self) -> bool {
+        self.reason.source() == Source::Upstream && !self.stale && self.reason != Reason::RequestTimeout
     }
 
     /// What had happened, as the retry table asks.

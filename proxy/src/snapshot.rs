@@ -274,8 +274,8 @@ impl Policy {
             panic_percent: lb.panic_percent,
             outlier: OutlierConfig {
                 consecutive_failures: outlier.consecutive_failures,
-                base_ejection: outlier.base_ejection(),
-                max_ejection: outlier.max_ejection(),
+                base_ejection: outlier.base_ejection_seconds.get(),
+                max_ejection: outlier.max_ejection_seconds.get(),
                 max_ejection_percent: outlier.max_ejection_percent,
             },
             budget: BudgetConfig {

@@ -1,6 +1,8 @@
 //! What is changed in a head on its way through: what belongs to one connection only is taken out, what an endpoint
 //! needs is put in, all else stays as it came.
 
+use std::time::Duration;
+
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::uri::{Authority, PathAndQuery, Scheme, Uri};
 use http::{Method, Version, request, response};
@@ -163,6 +165,25 @@ fn join_cookies(headers: &mut HeaderMap) {
     }
     if let Ok(line) = HeaderValue::from_bytes(&line) {
         headers.insert(header::COOKIE, line);
+    }
+}
+
+/// The caller's deadline: `grpc-timeout`, up to eight digits and a unit (gRPC over HTTP/2, "Timeout").
+pub fn grpc_timeout(headers: &HeaderMap) -> Option<Duration> {
+    let text = headers.get("grpc-timeout")?.to_str().ok()?;
+    let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+    if digits.is_empty() || digits.len() > 8 {
+        return None;
+    }
+    let n: u64 = digits.parse().ok()?;
+    match unit {
+        "H" => Some(Duration::from_secs(n * 3600)),
+        "M" => Some(Duration::from_secs(n * 60)),
+        "S" => Some(Duration::from_secs(n)),
+        "m" => Some(Duration::from_millis(n)),
+        "u" => Some(Duration::from_micros(n)),
+        "n" => Some(Duration::from_nanos(n)),
+        _ => None,
     }
 }
 

@@ -11,6 +11,7 @@ use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
+use tokio::time::Instant;
 
 /// What an attempt sends as its body.
 #[derive(Debug)]
@@ -33,7 +34,7 @@ struct Shared {
     /// An attempt has read some of it.
     started: bool,
     /// The app has sent all of it.
-    complete: bool,
+    complete: Option<Instant>,
     /// More has come than is kept, or the app's side broke: no other attempt can send it.
     spoilt: bool,
 }
@@ -66,7 +67,7 @@ impl Source {
             max_bytes,
             trailers: None,
             started: false,
-            complete: false,
+            complete: None,
             spoilt,
         }))))
     }
@@ -79,16 +80,23 @@ impl Source {
         }
     }
 
-    /// True while a further attempt could send the whole body.
-    pub fn can_replay(&self) -> bool {
+    /// What became of the body so far, as the retry table asks.
+    pub fn kept(&self) -> bowline_core::retry::Body {
+        use bowline_core::retry::Body;
         match &self.0 {
-            None => true,
-            Some(shared) => {
-                let shared = shared.borrow();
+            None => Body::Unread,
+            Some(shared) => match &*shared.borrow() {
                 // A body too large to keep can still go out once more while no attempt has read any of it.
-                !shared.spoilt || !shared.started
-            }
+                Shared { started: false, .. } => Body::Unread,
+                Shared { spoilt: true, .. } => Body::TooLarge,
+                _ => Body::Kept,
+            },
         }
+    }
+
+    /// When the app had sent the last of it; `None` while it has not.
+    pub fn completed_at(&self) -> Option<Instant> {
+        self.0.as_ref().and_then(|shared| shared.borrow().complete)
     }
 
     /// True when the request has no body at all.
@@ -107,7 +115,7 @@ impl Shared {
                 return Poll::Ready(Some(Err(error)));
             }
             None => {
-                self.complete = true;
+                self.complete = Some(Instant::now());
                 return Poll::Ready(None);
             }
         };
@@ -122,10 +130,12 @@ impl Shared {
                     self.kept.push(data.clone());
                 }
             }
-            self.complete = self.incoming.is_end_stream();
+            if self.incoming.is_end_stream() {
+                self.complete = Some(Instant::now());
+            }
         } else if let Some(trailers) = frame.trailers_ref() {
             self.trailers = Some(trailers.clone());
-            self.complete = true;
+            self.complete = Some(Instant::now());
         }
         Poll::Ready(Some(Ok(frame)))
     }
@@ -145,7 +155,7 @@ impl Body for RequestBody {
             replay.next += 1;
             return Poll::Ready(Some(Ok(Frame::data(chunk.clone()))));
         }
-        if shared.complete {
+        if shared.complete.is_some() {
             if !replay.trailers_sent
                 && let Some(trailers) = shared.trailers.clone()
             {
@@ -170,7 +180,7 @@ impl Body for RequestBody {
             RequestBody::Empty => true,
             RequestBody::Replay(replay) => {
                 let shared = replay.shared.borrow();
-                shared.complete
+                shared.complete.is_some()
                     && replay.next >= shared.kept.len()
                     && (replay.trailers_sent || shared.trailers.is_none())
             }

@@ -18,10 +18,10 @@ use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
-use tokio::time::Sleep;
 
 use super::Upstream;
 use crate::error::{Fault, Reason};
+use crate::http::attempt::Deadline;
 use crate::http::replay::RequestBody;
 use crate::telemetry::metrics::EndpointCounters;
 
@@ -86,14 +86,14 @@ impl Lease {
         Lease { upstream: upstream.clone(), connection: Some(connection) }
     }
 
-    /// Sends the request and waits for the response head, until `deadline` where there is one.
+    /// Sends the request and waits for the response head, until `deadline`.
     ///
     /// # Errors
     /// The fault says whether the endpoint can have seen anything of the request.
     pub async fn exchange(
         &mut self,
         request: Request<RequestBody>,
-        mut deadline: Option<(Pin<&mut Sleep>, Reason)>,
+        mut deadline: Deadline<'_>,
     ) -> Result<Response<Incoming>, Fault> {
         let Connection { sender, io, reused, .. } = &mut **self.connection.as_mut().expect("a lease is used once");
         let reused = *reused;
@@ -108,12 +108,7 @@ impl Lease {
             if io.is_ready() {
                 return Poll::Ready(Err(Fault::new(Reason::ClosedWithoutResponse, "connection closed")));
             }
-            if let Some((sleep, reason)) = &mut deadline
-                && sleep.as_mut().poll(cx).is_ready()
-            {
-                return Poll::Ready(Err(Fault::new(*reason, "no response head in time")));
-            }
-            Poll::Pending
+            deadline.poll_expired(cx).map(|reason| Err(Fault::new(reason, "no response head in time")))
         })
         .await;
         match outcome? {
@@ -153,7 +148,8 @@ fn classify(error: &hyper::Error, reused: bool) -> Fault {
     }
     if error.is_incomplete_message() || error.is_canceled() || error.is_closed() {
         let when = if reused { "on a reused connection" } else { "on a new connection" };
-        return Fault::new(Reason::ClosedWithoutResponse, format_args!("{error} {when}"));
+        let fault = Fault::new(Reason::ClosedWithoutResponse, format_args!("{error} {when}"));
+        return Fault { stale: reused, ..fault };
     }
     if error.is_body_write_aborted() || error.is_user() {
         return Fault::new(Reason::RequestBodyBroken, error);

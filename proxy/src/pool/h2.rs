@@ -6,20 +6,19 @@ use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
-use bowline_core::Tick;
 use bytes::Bytes;
 use h2::client::{ResponseFuture, SendRequest};
 use h2::{Ping, PingPong, Reason as H2Reason, RecvStream, SendStream};
 use http::{Request, Response};
 use http_body::{Body, Frame};
 use tokio::sync::Notify;
-use tokio::time::Sleep;
 
 use super::Upstream;
 use crate::error::{Fault, Reason};
+use crate::http::attempt::Deadline;
 use crate::http::replay::RequestBody;
 use crate::telemetry::metrics::EndpointCounters;
 
@@ -62,7 +61,6 @@ struct Connection {
     /// It has ended, or the endpoint has said that it will.
     closed: Cell<bool>,
     idle_for: Cell<u32>,
-    wake_driver: Notify,
 }
 
 impl Connection {
@@ -80,7 +78,10 @@ impl Pool {
                 connections.iter().filter(|c| c.has_room()).min_by_key(|c| c.streams.get()).cloned()
             };
             if let Some(connection) = roomiest {
-                return Ok(Lease::new(connection));
+                match Lease::new(connection) {
+                    Some(lease) => return Ok(lease),
+                    None => continue,
+                }
             }
             if self.connecting.get() {
                 let failures = self.failures.get();
@@ -111,11 +112,11 @@ impl Pool {
         let opened = open(upstream, timeout).await;
         match opened {
             Ok(connection) => {
-                let lease = Lease::new(connection.clone());
                 if upstream.slot.get().is_some() {
-                    self.connections.borrow_mut().push(connection);
+                    self.connections.borrow_mut().push(connection.clone());
                 }
-                Ok(lease)
+                Lease::new(connection)
+                    .ok_or_else(|| Fault::unsent(Reason::ConnectFailure, "the connection was closed at once"))
             }
             Err(fault) => {
                 self.failures.set(self.failures.get() + 1);
@@ -124,7 +125,7 @@ impl Pool {
         }
     }
 
-    pub(super) fn sweep(&self, max_idle_sweeps: u32, _now: Tick) {
+    pub(super) fn sweep(&self, max_idle_sweeps: u32) {
         self.connections.borrow_mut().retain(|connection| {
             if connection.closed.get() {
                 return false;
@@ -159,7 +160,6 @@ async fn open(upstream: &Upstream, timeout: Duration) -> Result<Rc<Connection>, 
         streams: Cell::new(0),
         closed: Cell::new(false),
         idle_for: Cell::new(0),
-        wake_driver: Notify::new(),
     });
     let pings = io.ping_pong().expect("taken once");
     // The driver holds a weak hand on the connection: when the pool and all streams have let go of it, the senders are
@@ -221,15 +221,23 @@ async fn unanswered(mut pings: PingPong, connection: std::rc::Weak<Connection>) 
 /// The right to one stream on a connection, and the stream while it lives.
 pub struct Lease {
     connection: Rc<Connection>,
+    sender: SendRequest<Bytes>,
 }
 
 impl Lease {
-    fn new(connection: Rc<Connection>) -> Self {
+    /// `None` when the connection takes no more streams: the endpoint has sent a GOAWAY, or it is gone. That is no
+    /// failure of a request, as long as it is found out here.
+    fn new(connection: Rc<Connection>) -> Option<Self> {
+        let mut sender = connection.sender.clone();
+        if let Poll::Ready(Err(_)) = sender.poll_ready(&mut Context::from_waker(Waker::noop())) {
+            connection.closed.set(true);
+            return None;
+        }
         connection.streams.set(connection.streams.get() + 1);
-        Lease { connection }
+        Some(Lease { connection, sender })
     }
 
-    /// Sends the request and waits for the response head, until `deadline` where there is one. The rest of the request
+    /// Sends the request and waits for the response head, until `deadline`. The rest of the request
     /// body goes on being sent while the response is read.
     ///
     /// # Errors
@@ -238,15 +246,10 @@ impl Lease {
         &mut self,
         head: Request<()>,
         body: RequestBody,
-        mut deadline: Option<(Pin<&mut Sleep>, Reason)>,
+        mut deadline: Deadline<'_>,
     ) -> Result<(Response<RecvStream>, Option<Upload>), Fault> {
-        let mut sender = self.connection.sender.clone();
-        std::future::poll_fn(|cx| sender.poll_ready(cx)).await.map_err(|error| {
-            self.connection.closed.set(true);
-            Fault::unsent(Reason::Reset, error)
-        })?;
         let end = body.is_end_stream();
-        let (mut response, stream) = sender.send_request(head, end).map_err(|error| {
+        let (mut response, stream) = self.sender.send_request(head, end).map_err(|error| {
             if !error.is_reset() {
                 self.connection.closed.set(true);
             }
@@ -289,16 +292,13 @@ impl Drop for Lease {
     fn drop(&mut self) {
         self.connection.streams.set(self.connection.streams.get() - 1);
         self.connection.idle_for.set(0);
-        if self.connection.closed.get() {
-            self.connection.wake_driver.notify_waiters();
-        }
     }
 }
 
 fn poll_head(
     response: &mut ResponseFuture,
     upload: &mut Option<Upload>,
-    deadline: &mut Option<(Pin<&mut Sleep>, Reason)>,
+    deadline: &mut Deadline<'_>,
     cx: &mut Context<'_>,
 ) -> Poll<Result<Response<RecvStream>, Fault>> {
     if let Some(sending) = upload
@@ -315,12 +315,7 @@ fn poll_head(
     if let Poll::Ready(result) = Pin::new(response).poll(cx) {
         return Poll::Ready(result.map_err(|error| classify(&error)));
     }
-    if let Some((sleep, reason)) = deadline
-        && sleep.as_mut().poll(cx).is_ready()
-    {
-        return Poll::Ready(Err(Fault::new(*reason, "no response head in time")));
-    }
-    Poll::Pending
+    deadline.poll_expired(cx).map(|reason| Err(Fault::new(reason, "no response head in time")))
 }
 
 /// What an error of a stream means for its request.

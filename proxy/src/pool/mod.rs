@@ -12,8 +12,6 @@ use std::sync::Arc;
 use std::task::Context;
 use std::time::Duration;
 
-use bowline_core::Tick;
-
 use crate::error::Fault;
 use crate::snapshot::SharedEndpoint;
 use crate::telemetry::metrics::EndpointCounters;
@@ -87,13 +85,13 @@ impl Upstream {
 
     /// Lets go of connections that nobody uses: those the endpoint has closed, and those idle for `max_idle_sweeps`
     /// sweeps. Called about once a second.
-    pub fn sweep(&self, max_idle_sweeps: u32, now: Tick) {
+    pub fn sweep(&self, max_idle_sweeps: u32) {
         let mut cx = Context::from_waker(std::task::Waker::noop());
         self.h1.borrow_mut().retain_mut(|connection| {
             connection.idle_for += 1;
             connection.idle_for <= max_idle_sweeps && connection.still_open(&mut cx)
         });
-        self.h2.sweep(max_idle_sweeps, now);
+        self.h2.sweep(max_idle_sweeps);
     }
 
     /// The endpoint is no longer part of the service: idle connections are closed now, busy ones when their last

@@ -1,0 +1,342 @@
+//! The way of a request. [`forward`] is all of it, step by step; each step is one call.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bowline_core::Tick;
+use bowline_core::balance::Tried;
+use bowline_core::retry::{Attempt, Failure, Verdict, is_idempotent};
+use http::{Request, Response, StatusCode, Version, request};
+use hyper::body::Incoming;
+use tokio::time::Instant;
+
+use super::attempt::{self, Answer, AnswerBody, Limits, Protocol};
+use super::body::Body;
+use super::headers::{self, BadHead};
+use super::replay::Source;
+use super::respond;
+use crate::cluster::{Cluster, Flight};
+use crate::error::{Fault, Reason};
+use crate::listen::Downstream;
+use crate::snapshot::Service;
+use crate::telemetry::metrics::Class;
+use crate::worker::Worker;
+
+/// Carries one request of the app to an endpoint of its service, and the response back.
+pub async fn forward(app: &Downstream, request: Request<Incoming>) -> Response<Body> {
+    let worker = app.worker();
+    let (mut head, body) = request.into_parts();
+    let grpc = respond::is_grpc(&head.headers);
+
+    // 1. Which service is it for?
+    let cluster = match app.route(&head) {
+        Ok(cluster) => cluster,
+        Err(refusal) => return respond::failure(refusal.reason, &refusal.text, grpc),
+    };
+    // 2. What the request is, as far as timeouts and retries care.
+    let mut call = Call::new(worker, cluster, &head, body, grpc);
+    // 3. The head as the endpoint will see it.
+    if let Err(BadHead(why)) = call.prepare(&mut head) {
+        return call.refuse(Reason::BadRequest, why);
+    }
+    let mut head = Some(head);
+    loop {
+        // 4. Which endpoint?
+        let Some(mut flight) = call.pick() else {
+            return call.refuse(Reason::NoEndpoints, "it has no endpoint to send the request to");
+        };
+        // 5. Send the request, wait for the response head.
+        let attempt_head = call.head_for_attempt(&mut head);
+        let outcome = call.attempt(&mut flight, attempt_head).await;
+        // 6. What does it tell of the endpoint, and shall it be tried again?
+        match call.judge(flight, outcome) {
+            // 7. Pass the response on; its body brings the connection back to the pool when it ends.
+            Judgement::Pass(answer, flight) => return call.pass_on(answer, flight),
+            // 8. Another attempt, at another endpoint where there is one.
+            Judgement::Again(wait) if wait.is_zero() => {}
+            Judgement::Again(wait) => tokio::time::sleep(wait).await,
+            // 9. Say what was tried and why it failed.
+            Judgement::GiveUp(fault) => return call.give_up(&fault),
+        }
+    }
+}
+
+/// One request, over all its attempts.
+struct Call<'a> {
+    worker: &'a Rc<Worker>,
+    cluster: Rc<Cluster>,
+    /// The service as it was when the request came: a change of the mesh doesn't change the rules half-way.
+    service: Arc<Service>,
+    body: Source,
+    grpc: bool,
+    idempotent: bool,
+    protocol: Protocol,
+    started: Tick,
+    /// Nothing may outlast this moment: `perRequestTimeoutSeconds`, or the caller's own `grpc-timeout`.
+    until: Option<Instant>,
+    tried: Tried,
+    attempts: u32,
+    /// The next attempt must not use a connection from the pool: the last one turned out to be dead.
+    fresh_connection: bool,
+    /// The request has been counted.
+    counted: bool,
+}
+
+/// What follows from an attempt.
+enum Judgement {
+    Pass(Answer, Flight),
+    Again(Duration),
+    GiveUp(Fault),
+}
+
+impl<'a> Call<'a> {
+    fn new(worker: &'a Rc<Worker>, cluster: Rc<Cluster>, head: &request::Parts, body: Incoming, grpc: bool) -> Self {
+        let service = cluster.service();
+        let started = worker.clock.now();
+        service.budget.deposit(started);
+        let per_request = service.policy.per_request;
+        let grpc_timeout = if grpc { headers::grpc_timeout(&head.headers) } else { None };
+        let limit = [per_request, grpc_timeout].into_iter().flatten().min();
+        Call {
+            worker,
+            body: Source::new(body, service.policy.retry.max_body_bytes),
+            grpc,
+            idempotent: is_idempotent(&head.method),
+            protocol: protocol(&service, head.version),
+            started,
+            until: limit.map(|limit| worker.clock.instant(started) + limit),
+            tried: Tried::new(),
+            attempts: 0,
+            fresh_connection: false,
+            counted: false,
+            cluster,
+            service,
+        }
+    }
+
+    fn prepare(&self, head: &mut request::Parts) -> Result<(), BadHead> {
+        headers::strip_request(head);
+        headers::ensure_request_id(&mut head.headers, &mut self.worker.rng());
+        match self.protocol {
+            Protocol::Http1 => headers::to_http1(head),
+            Protocol::Http2 => headers::to_http2(head),
+        }
+    }
+
+    fn pick(&mut self) -> Option<Flight> {
+        let now = if self.attempts == 0 { self.started } else { self.worker.clock.now() };
+        let upstream = self.cluster.pick(now, &mut self.worker.rng(), &self.tried)?;
+        let mut flight = self.cluster.start(upstream, now);
+        flight.mark(&mut self.tried);
+        if self.body.is_empty() {
+            flight.sent(now);
+        }
+        self.attempts += 1;
+        Some(flight)
+    }
+
+    /// The head is copied only where another attempt could need it.
+    fn head_for_attempt(&self, head: &mut Option<request::Parts>) -> request::Parts {
+        let head = if self.is_last_attempt() { head.take() } else { head.clone() };
+        head.expect("the head is given away with the last attempt only")
+    }
+
+    fn is_last_attempt(&self) -> bool {
+        self.attempts > self.service.policy.retry.retries
+    }
+
+    async fn attempt(&self, flight: &mut Flight, head: request::Parts) -> Result<Answer, Fault> {
+        let policy = &self.service.policy;
+        let begun = flight.started();
+        let p99 = self.cluster.recent_p99(begun);
+        let limits = Limits {
+            response: if self.grpc { policy.grpc_response_headers } else { policy.response_headers },
+            attempt: policy.attempt.of(self.idempotent && !self.grpc, self.is_last_attempt(), p99),
+            until: self.until,
+            connect: policy.connect,
+        };
+        let begun = self.worker.clock.instant(begun);
+        let upstream = flight.upstream();
+        attempt::run(upstream, self.protocol, head, &self.body, limits, begun, self.fresh_connection).await
+    }
+
+    fn judge(&mut self, mut flight: Flight, outcome: Result<Answer, Fault>) -> Judgement {
+        let now = self.worker.clock.now();
+        match outcome {
+            Ok(answer) => {
+                let status = answer.status();
+                let grpc_status = if self.grpc { grpc_status(&answer) } else { None };
+                flight.answered(now, class(status, grpc_status), tells_against(status, grpc_status), penalised(status, grpc_status));
+                let failure = match grpc_status {
+                    Some(14) => Failure::GrpcUnavailable { response_started: false },
+                    _ => Failure::Status(status.as_u16()),
+                };
+                if !self.may_retry_on(failure) {
+                    return Judgement::Pass(answer, flight);
+                }
+                match self.verdict(failure, now) {
+                    Some(wait) => {
+                        tracing::debug!(
+                            service = self.service.name,
+                            endpoint = %flight.upstream().addr,
+                            status = status.as_u16(),
+                            "answer not passed on: another attempt follows"
+                        );
+                        answer.discard();
+                        flight.complete();
+                        Judgement::Again(wait)
+                    }
+                    None => Judgement::Pass(answer, flight),
+                }
+            }
+            Err(fault) => {
+                tracing::debug!(
+                    service = self.service.name,
+                    endpoint = %flight.upstream().addr,
+                    attempt = self.attempts,
+                    %fault,
+                    "attempt failed"
+                );
+                flight.failed(now, fault.blames_endpoint());
+                self.fresh_connection |= fault.reason == Reason::ClosedWithoutResponse;
+                match fault.failure() {
+                    Some(failure) => match self.verdict(failure, now) {
+                        Some(wait) => Judgement::Again(wait),
+                        None => Judgement::GiveUp(fault),
+                    },
+                    None => Judgement::GiveUp(fault),
+                }
+            }
+        }
+    }
+
+    /// A cheap look before the whole decision: most answers are nothing that anyone retries.
+    fn may_retry_on(&self, failure: Failure) -> bool {
+        match failure {
+            Failure::Status(status) => status >= 400 && self.service.policy.retry.on.has_status(status),
+            _ => true,
+        }
+    }
+
+    /// How long to wait before the next attempt; `None`: there is none.
+    fn verdict(&self, failure: Failure, now: Tick) -> Option<Duration> {
+        let attempt = Attempt {
+            number: self.attempts,
+            failure,
+            idempotent: self.idempotent,
+            grpc: self.grpc,
+            body: self.body.kept(),
+            another_endpoint: self.cluster.has_untried(&self.tried),
+            time_left: self.until.map(|until| until.saturating_duration_since(Instant::now())),
+        };
+        let withdraw = || self.service.budget.withdraw(now);
+        match self.service.policy.retry.decide(&attempt, &mut self.worker.rng(), withdraw) {
+            Verdict::Retry(wait) => {
+                self.service.shared.retries.inc(failure_name(failure));
+                Some(wait)
+            }
+            Verdict::Stop(reason) => {
+                self.service.shared.retries_refused.inc(reason.as_str());
+                None
+            }
+        }
+    }
+
+    fn pass_on(&mut self, answer: Answer, flight: Flight) -> Response<Body> {
+        let grpc_status = if self.grpc { grpc_status(&answer) } else { None };
+        self.count(class(answer.status(), grpc_status), flight.answered_at());
+        let limit = self.until.map(|until| Box::pin(tokio::time::sleep_until(until)));
+        let (mut head, body) = answer.into_parts();
+        headers::strip_response(&mut head);
+        // hyper writes the version that the app's connection speaks.
+        head.version = Version::HTTP_11;
+        let body = match body {
+            AnswerBody::Http1(body) => Body::http1(body, flight, limit),
+            AnswerBody::Http2(body) => Body::http2(body, flight, limit),
+        };
+        Response::from_parts(head, body)
+    }
+
+    fn give_up(&mut self, fault: &Fault) -> Response<Body> {
+        let attempts = match self.attempts {
+            1 => "1 attempt".to_owned(),
+            n => format!("{n} attempts"),
+        };
+        self.refuse(fault.reason, &format!("{attempts} failed, the last one with {fault}"))
+    }
+
+    fn refuse(&mut self, reason: Reason, why: &str) -> Response<Body> {
+        let now = self.worker.clock.now();
+        self.count(Class::None, now);
+        self.service.shared.local_responses.inc(reason.as_str());
+        respond::failure(reason, &format!("service {}: {why}", self.service.name), self.grpc)
+    }
+
+    fn count(&mut self, class: Class, now: Tick) {
+        self.counted = true;
+        let counters = &self.cluster.counters;
+        counters.requests[class as usize].inc();
+        counters.duration.record(now.since(self.started));
+    }
+}
+
+impl Drop for Call<'_> {
+    fn drop(&mut self) {
+        if !self.counted {
+            self.cluster.counters.requests[Class::Cancelled as usize].inc();
+        }
+    }
+}
+
+/// The service's declared protocol, else the app's own.
+fn protocol(service: &Service, app: Version) -> Protocol {
+    use bowline_api::model::AppProtocol;
+    match service.protocol {
+        Some(AppProtocol::Http) => Protocol::Http1,
+        Some(AppProtocol::Http2 | AppProtocol::Grpc) => Protocol::Http2,
+        Some(AppProtocol::Tcp) | None if app == Version::HTTP_2 => Protocol::Http2,
+        Some(AppProtocol::Tcp) | None => Protocol::Http1,
+    }
+}
+
+/// The gRPC status in the response head: there when the response has no message.
+fn grpc_status(answer: &Answer) -> Option<u32> {
+    answer.headers().get("grpc-status")?.to_str().ok()?.parse().ok()
+}
+
+fn class(status: StatusCode, grpc_status: Option<u32>) -> Class {
+    match grpc_status {
+        Some(1..) => Class::GrpcError,
+        _ => Class::of(status),
+    }
+}
+
+/// Answers that outlier detection counts as failures: any 5xx, as in Envoy, and gRPC's UNAVAILABLE, INTERNAL,
+/// UNKNOWN and DATA_LOSS.
+fn tells_against(status: StatusCode, grpc_status: Option<u32>) -> bool {
+    status.is_server_error() || matches!(grpc_status, Some(2 | 13 | 14 | 15))
+}
+
+/// Answers that the balancer holds against an endpoint, lest a fast refusal attracts traffic.
+fn penalised(status: StatusCode, grpc_status: Option<u32>) -> bool {
+    matches!(status.as_u16(), 429 | 502 | 503 | 504) || matches!(grpc_status, Some(8 | 14))
+}
+
+/// What went wrong, as `bowline_retries_total` names it.
+fn failure_name(failure: Failure) -> &'static str {
+    match failure {
+        Failure::Connect => "connect_failure",
+        Failure::RefusedStream => "refused_stream",
+        Failure::GoAwayUnprocessed => "goaway",
+        Failure::NothingWritten => "nothing_written",
+        Failure::Reset => "reset",
+        Failure::ClosedWithoutResponse => "closed_without_response",
+        Failure::AttemptTimeout => "attempt_timeout",
+        Failure::Status(502) => "status_502",
+        Failure::Status(503) => "status_503",
+        Failure::Status(504) => "status_504",
+        Failure::Status(_) => "status_other",
+        Failure::GrpcUnavailable { .. } => "grpc_unavailable",
+    }
+}

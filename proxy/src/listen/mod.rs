@@ -1,0 +1,90 @@
+//! How connections of the app arrive: at a VIP listener, which stands for one alias, or at the HTTP forward proxy,
+//! where each request names its own.
+
+pub mod accept;
+pub mod detect;
+pub mod watch;
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use http::request;
+
+use crate::cluster::Cluster;
+use crate::error::Reason;
+use crate::http::headers;
+use crate::worker::Worker;
+use watch::Activity;
+
+/// Where a connection was accepted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Arrival {
+    /// At the VIP listener of this alias, `dnsName:port`.
+    Vip(Arc<str>),
+    /// At the HTTP forward proxy.
+    ForwardProxy,
+}
+
+/// One connection of the app.
+pub struct Downstream {
+    worker: Rc<Worker>,
+    arrival: Arrival,
+    /// What the connection is doing, for those who look after idle and slow ones.
+    pub activity: Arc<Activity>,
+    /// The last answer to "which service?": it is the same one on most connections.
+    last: RefCell<Option<LastRoute>>,
+}
+
+struct LastRoute {
+    generation: u64,
+    authority: Box<str>,
+    cluster: Rc<Cluster>,
+}
+
+/// Why a request has no service to go to.
+#[derive(Debug)]
+pub struct Refusal {
+    /// The reason.
+    pub reason: Reason,
+    /// For a person.
+    pub text: String,
+}
+
+impl Downstream {
+    /// A connection that `worker` has been handed.
+    pub fn new(worker: Rc<Worker>, arrival: Arrival, activity: Arc<Activity>) -> Self {
+        Downstream { worker, arrival, activity, last: RefCell::new(None) }
+    }
+
+    /// The worker that carries it.
+    pub fn worker(&self) -> &Rc<Worker> {
+        &self.worker
+    }
+
+    /// Which service the request is for: the listener's own at a VIP, whatever `Host` says; by the authority at the
+    /// forward proxy.
+    ///
+    /// # Errors
+    /// The head is not one that can be forwarded, or the mesh has no such name.
+    pub fn route(&self, head: &request::Parts) -> Result<Rc<Cluster>, Refusal> {
+        let bad = |headers::BadHead(why)| Refusal { reason: Reason::BadRequest, text: why.to_owned() };
+        headers::check_target(head).map_err(bad)?;
+        let named = headers::authority(head).map_err(bad)?;
+        let authority = match &self.arrival {
+            Arrival::Vip(alias) => alias,
+            Arrival::ForwardProxy => named,
+        };
+        let generation = self.worker.generation();
+        if let Some(last) = &*self.last.borrow()
+            && last.generation == generation
+            && *last.authority == *authority
+        {
+            return Ok(last.cluster.clone());
+        }
+        let cluster = self.worker.cluster(authority)?;
+        let last = LastRoute { generation, authority: authority.into(), cluster: cluster.clone() };
+        *self.last.borrow_mut() = Some(last);
+        Ok(cluster)
+    }
+}

@@ -1,0 +1,216 @@
+//! Who keeps a connection without using it: idle ones, and those whose request head trickles in.
+//!
+//! Nothing is timed per request. A connection notes what it is doing in a few atomics, and once a second its worker
+//! looks at all of them. hyper's own header timeout would arm a timer for each request, and count the idle time
+//! between two requests as part of the second one's head.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::sync::{Arc, Weak};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::sync::Notify;
+
+/// How long a request head may take to arrive (hyper's default; Envoy has none, which invites slowloris).
+pub const HEAD_WITHIN: Duration = Duration::from_secs(30);
+
+/// What a connection is doing. Times are in whole seconds of the worker's own count, which starts at 1.
+#[derive(Debug, Default)]
+pub struct Activity {
+    /// Requests between their head and the end of their response.
+    in_flight: AtomicU32,
+    /// When the first byte of the next head came; 0: it has not.
+    head_since: AtomicU32,
+    /// When the last request ended.
+    idle_since: AtomicU32,
+    /// The worker's seconds, copied here once a second so that nobody has to read a clock.
+    seconds: AtomicU32,
+    close: Notify,
+}
+
+/// Why a connection is closed from our side.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Late {
+    /// It has not carried a request for the idle timeout.
+    Idle,
+    /// A request head did not come in time.
+    Head,
+}
+
+impl Activity {
+    /// A connection accepted at this second.
+    pub fn new(seconds: u32) -> Arc<Self> {
+        Arc::new(Activity {
+            idle_since: AtomicU32::new(seconds),
+            seconds: AtomicU32::new(seconds),
+            ..Activity::default()
+        })
+    }
+
+    /// A request head is complete.
+    pub fn request_began(&self) {
+        self.in_flight.store(self.in_flight.load(Relaxed) + 1, Relaxed);
+        self.head_since.store(0, Relaxed);
+    }
+
+    /// A response has ended.
+    pub fn request_ended(&self) {
+        self.in_flight.store(self.in_flight.load(Relaxed).saturating_sub(1), Relaxed);
+        self.idle_since.store(self.seconds.load(Relaxed), Relaxed);
+    }
+
+    fn bytes_came(&self) {
+        if self.in_flight.load(Relaxed) == 0 && self.head_since.load(Relaxed) == 0 {
+            self.head_since.store(self.seconds.load(Relaxed), Relaxed);
+        }
+    }
+
+    /// Whether it has outstayed its time; called once a second.
+    fn late(&self, seconds: u32, idle: Option<Duration>) -> Option<Late> {
+        self.seconds.store(seconds, Relaxed);
+        if self.in_flight.load(Relaxed) > 0 {
+            return None;
+        }
+        let beyond = |since: u32, limit: Duration| u64::from(seconds.saturating_sub(since)) > limit.as_secs();
+        match self.head_since.load(Relaxed) {
+            0 => idle.filter(|idle| beyond(self.idle_since.load(Relaxed), *idle)).map(|_| Late::Idle),
+            since => beyond(since, HEAD_WITHIN).then_some(Late::Head),
+        }
+    }
+
+    /// Waits until the worker wants the connection closed.
+    pub async fn close_wanted(&self) {
+        self.close.notified().await;
+    }
+}
+
+/// All connections of a worker.
+#[derive(Debug, Default)]
+pub struct Watched {
+    seconds: u32,
+    connections: Vec<Weak<Activity>>,
+}
+
+impl Watched {
+    /// A new connection.
+    pub fn add(&mut self) -> Arc<Activity> {
+        let activity = Activity::new(self.seconds + 1);
+        self.connections.push(Arc::downgrade(&activity));
+        activity
+    }
+
+    /// Once a second: asks those to close that have outstayed their time, and returns how many of them were in the
+    /// middle of a head.
+    pub fn tick(&mut self, idle: Option<Duration>) -> u64 {
+        self.seconds += 1;
+        let seconds = self.seconds + 1;
+        let mut heads = 0;
+        self.connections.retain(|connection| {
+            let Some(connection) = connection.upgrade() else { return false };
+            if let Some(late) = connection.late(seconds, idle) {
+                heads += u64::from(late == Late::Head);
+                connection.close.notify_one();
+                return false;
+            }
+            true
+        });
+        // After a burst of connections the list must not keep its size for ever.
+        if self.connections.capacity() > 4 * self.connections.len().max(64) {
+            self.connections.shrink_to_fit();
+        }
+        heads
+    }
+}
+
+/// The app's socket; it notes when bytes come.
+#[derive(Debug)]
+pub struct Stream {
+    tcp: TcpStream,
+    activity: Arc<Activity>,
+}
+
+impl Stream {
+    /// Wraps a socket.
+    pub fn new(tcp: TcpStream, activity: Arc<Activity>) -> Self {
+        Stream { tcp, activity }
+    }
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let before = buf.filled().len();
+        let read = Pin::new(&mut this.tcp).poll_read(cx, buf);
+        if buf.filled().len() > before {
+            this.activity.bytes_came();
+        }
+        read
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.get_mut().tcp).poll_write(cx, buf)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.get_mut().tcp).poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.tcp.is_write_vectored()
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().tcp).poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().tcp).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const IDLE: Option<Duration> = Some(Duration::from_secs(300));
+
+    #[test]
+    fn an_idle_connection_goes_after_the_idle_timeout() {
+        let activity = Activity::new(1);
+        assert_eq!(activity.late(301, IDLE), None);
+        assert_eq!(activity.late(302, IDLE), Some(Late::Idle));
+        assert_eq!(activity.late(1_000_000, None), None);
+    }
+
+    #[test]
+    fn a_head_that_trickles_goes_after_its_own_timeout() {
+        let activity = Activity::new(1);
+        activity.late(100, IDLE);
+        activity.bytes_came();
+        assert_eq!(activity.late(130, IDLE), None);
+        // More of its bytes do not buy more time.
+        activity.bytes_came();
+        assert_eq!(activity.late(131, IDLE), Some(Late::Head));
+    }
+
+    #[test]
+    fn a_request_under_way_is_never_late() {
+        let activity = Activity::new(1);
+        activity.bytes_came();
+        activity.request_began();
+        assert_eq!(activity.late(1_000, IDLE), None);
+        activity.request_ended();
+        assert_eq!(activity.late(1_001, IDLE), None);
+        assert_eq!(activity.late(1_301, IDLE), Some(Late::Idle));
+    }
+}
