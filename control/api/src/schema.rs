@@ -93,30 +93,47 @@ pub(crate) fn branches(schema: &'static Value) -> Option<&'static [Value]> {
     schema["oneOf"].as_array().or_else(|| schema["anyOf"].as_array()).map(Vec::as_slice)
 }
 
-/// Every place that a key can stand in, as `(key, place)`, e.g. `("port", "services[].clientAliases[]")`.
-pub(crate) fn places() -> &'static [(String, String)] {
-    static PLACES: OnceLock<Vec<(String, String)>> = OnceLock::new();
+/// A place that a key can stand in.
+#[derive(Debug)]
+pub(crate) struct Place {
+    /// The key, e.g. `port`.
+    pub(crate) key: &'static str,
+    /// What it stands in, e.g. `services[].clientAliases[]`; empty for the top of the file.
+    pub(crate) within: String,
+    /// Whether this version takes it there.
+    pub(crate) built: bool,
+}
+
+/// Every place of every key.
+pub(crate) fn places() -> &'static [Place] {
+    static PLACES: OnceLock<Vec<Place>> = OnceLock::new();
     PLACES.get_or_init(|| {
         let mut found = Vec::new();
-        collect_places(shared(), "", &mut found);
+        collect_places(shared(), "", true, &mut found);
         found
     })
 }
 
-fn collect_places(schema: &'static Value, place: &str, found: &mut Vec<(String, String)>) {
+/// What this version does not do yet about a key, a word or a kind of value.
+pub(crate) fn not_yet(schema: &'static Value) -> Option<&'static str> {
+    schema[NOT_YET].as_str().or_else(|| resolve(schema)[NOT_YET].as_str())
+}
+
+fn collect_places(schema: &'static Value, within: &str, built: bool, found: &mut Vec<Place>) {
     let schema = resolve(schema);
     for branch in branches(schema).unwrap_or_default() {
-        collect_places(branch, place, found);
+        collect_places(branch, within, built && not_yet(branch).is_none(), found);
     }
     if schema.get("items").is_some() {
-        collect_places(&schema["items"], &format!("{place}[]"), found);
+        collect_places(&schema["items"], &format!("{within}[]"), built, found);
     }
     if schema["additionalProperties"].is_object() {
-        collect_places(&schema["additionalProperties"], &format!("{place}.*"), found);
+        collect_places(&schema["additionalProperties"], &format!("{within}.*"), built, found);
     }
     for (key, property) in properties(schema).into_iter().flatten() {
-        found.push((key.clone(), place.to_owned()));
-        let below = if place.is_empty() { key.clone() } else { format!("{place}.{key}") };
-        collect_places(property, &below, found);
+        let built = built && not_yet(property).is_none();
+        found.push(Place { key, within: within.to_owned(), built });
+        let below = if within.is_empty() { key.clone() } else { format!("{within}.{key}") };
+        collect_places(property, &below, built, found);
     }
 }

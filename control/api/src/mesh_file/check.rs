@@ -7,11 +7,11 @@
 use std::net::SocketAddr;
 
 use regex_lite::Regex;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::tree::{Content, Entry, Node, Position, Scalar, resolve};
 use super::words::{self, about_unknown_key, expectation, found, nearest, quoted, tag_of};
-use crate::schema::{self, NOT_YET};
+use crate::schema;
 
 /// Something wrong at a place in the document.
 #[derive(Debug)]
@@ -113,8 +113,7 @@ impl Walk {
     }
 
     fn property(&mut self, property: &'static Value, entry: &Entry) {
-        let target = schema::resolve(property);
-        match property[NOT_YET].as_str().or_else(|| target[NOT_YET].as_str()) {
+        match schema::not_yet(property) {
             Some(what) => self.not_yet(entry.key_at, &entry.key, what),
             None => self.value(property, &entry.value),
         }
@@ -239,7 +238,7 @@ impl Walk {
         let words: Vec<(&'static str, &'static Value)> =
             branches.iter().filter_map(|b| b["const"].as_str().map(|word| (word, b))).collect();
         if let Some((_, branch)) = words.iter().find(|(w, _)| *w == word) {
-            if let Some(what) = branch[NOT_YET].as_str() {
+            if let Some(what) = schema::not_yet(branch) {
                 self.not_yet(node.at, word, what);
             }
             return;
@@ -273,7 +272,7 @@ impl Walk {
             self.below(&entry.key, |walk| match branch {
                 Some((tag, branch)) => {
                     chosen.push(tag);
-                    match branch[NOT_YET].as_str() {
+                    match schema::not_yet(branch) {
                         Some(what) => walk.not_yet(entry.key_at, tag, what),
                         None => walk.value(&branch["properties"][*tag], &entry.value),
                     }
@@ -293,6 +292,14 @@ impl Walk {
             ),
         }
     }
+}
+
+/// The keys of a mapping, first those that this version takes.
+fn keys_of(properties: Option<&'static Map<String, Value>>) -> Vec<&'static str> {
+    let all = || properties.into_iter().flatten();
+    let built = all().filter(|(_, property)| schema::not_yet(property).is_none());
+    let later = all().filter(|(_, property)| schema::not_yet(property).is_some());
+    built.chain(later).map(|(key, _)| key.as_str()).collect()
 }
 
 /// Why a text is not what the schema wants.

@@ -24,7 +24,7 @@ use serde::de::IgnoredAny;
 pub use problem::{Problem, Problems};
 
 use self::check::Finding;
-use self::semantics::Located;
+use self::semantics::{Located, Named};
 use self::tree::{Content, Node, Scalar};
 use crate::vip::VipRange;
 use crate::{Mesh, Service};
@@ -194,6 +194,22 @@ impl Source {
         }
     }
 
+    /// The elements of `services`.
+    fn elements(&self) -> impl Iterator<Item = (usize, &Node)> {
+        self.root.get("services").map(Node::elements).unwrap_or_default().iter().enumerate()
+    }
+
+    /// The names of all services, also of those that can't be read: references to them are not wrong.
+    fn names(&self) -> impl Iterator<Item = Named<'_>> {
+        self.elements().filter_map(|(index, service)| {
+            ["discoveryName", "portName"].into_iter().find_map(|key| {
+                let node = service.get(key)?;
+                let Content::Scalar { text, .. } = &node.content else { return None };
+                Some(Named { name: text, at: node.at, key, file: &self.name, index })
+            })
+        })
+    }
+
     /// The services that can be made into the model's types.
     fn services(&self, problems: &mut Vec<Problem>) -> Vec<Located<'_>> {
         let mut located = Vec::new();
@@ -244,19 +260,10 @@ fn combine(sources: &[Source], options: &Options, mut problems: Vec<Problem>) ->
     for source in sources {
         located.extend(source.services(&mut problems));
     }
-    // Services that could not be read have names all the same, so that references to them are not called wrong.
-    let names: BTreeSet<String> = sources
-        .iter()
-        .flat_map(|s| s.root.get("services").map(Node::elements).unwrap_or_default())
-        .filter_map(|service| service.get("discoveryName").or_else(|| service.get("portName")))
-        .filter_map(|name| match &name.content {
-            Content::Scalar { text, .. } => Some(text.clone()),
-            _ => None,
-        })
-        .collect();
     for service in &mut located {
         service.service.resolve_names(namespace);
     }
+    let names: Vec<Named<'_>> = sources.iter().flat_map(Source::names).collect();
     problems.extend(semantics::check(&located, &names, options));
     if problems.is_empty() {
         let services = located.into_iter().map(|l| l.service).collect();

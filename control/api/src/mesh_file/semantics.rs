@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use regex_lite::Regex;
 
-use super::tree::{Node, Step};
+use super::tree::{Node, Position, Step};
 use super::words::nearest;
 use super::{Options, Problem};
 use crate::Service;
@@ -46,18 +46,19 @@ impl Located<'_> {
     }
 }
 
-/// Checks all services, each alone and against the others. `names` are the services there are, readable or not.
-pub(super) fn check(services: &[Located<'_>], names: &BTreeSet<String>, options: &Options) -> Vec<Problem> {
+/// Checks all services, each alone and against the others. `named` are the services there are, readable or not.
+pub(super) fn check(services: &[Located<'_>], named: &[Named<'_>], options: &Options) -> Vec<Problem> {
     let mut problems = Vec::new();
+    let names: BTreeSet<&str> = named.iter().map(|n| n.name).collect();
     for located in services {
         name(located, &mut problems);
         aliases(located, &mut problems);
         endpoints(located, options, &mut problems);
         durations(located, &mut problems);
-        references(located, names, &mut problems);
+        references(located, &names, &mut problems);
         patterns(located, &mut problems);
     }
-    unique_names(services, &mut problems);
+    unique_names(named, &mut problems);
     unique_aliases(services, &mut problems);
     vips(services, options, &mut problems);
     problems
@@ -145,57 +146,45 @@ fn static_endpoints(
     }
 }
 
+/// Durations that contradict each other.
 fn durations(located: &Located<'_>, problems: &mut Vec<Problem>) {
-    let service = &located.service;
-    let mut ordered = |steps: [Step<'_>; 3], message: String| {
-        let used = if matches!(steps[2], Step::Key("")) { &steps[..2] } else { &steps[..] };
-        problems.push(located.problem(used, message, None));
-    };
-    let two = |a, b| [Step::Key(a), Step::Key(b), Step::Key("")];
-    let (base, max) = (service.retry.backoff.base_milliseconds, service.retry.backoff.max_milliseconds);
+    let Service { timeout, retry, outlier_detection: outlier, health_check, .. } = &located.service;
+    let (base, max) = (retry.backoff.base_milliseconds, retry.backoff.max_milliseconds);
     if base > max {
-        // It is the key that was written which is wrong; the other may be a default.
-        let written =
-            located.node.get("retry").and_then(|n| n.get("backoff")).and_then(|n| n.get("maxMilliseconds"));
-        let key = if written.is_some() { "maxMilliseconds" } else { "baseMilliseconds" };
+        let steps = [Step::Key("retry"), Step::Key("backoff"), Step::Key("maxMilliseconds")];
         let message = format!("maxMilliseconds ({max}) is less than baseMilliseconds ({base})");
-        ordered([Step::Key("retry"), Step::Key("backoff"), Step::Key(key)], message);
+        problems.push(located.problem(&steps, message, None));
     }
-    let outlier = &service.outlier_detection;
     let (base, max) = (outlier.base_ejection_seconds, outlier.max_ejection_seconds);
     if base > max {
-        let written = located.node.get("outlierDetection").and_then(|n| n.get("maxEjectionSeconds"));
-        let key = if written.is_some() { "maxEjectionSeconds" } else { "baseEjectionSeconds" };
+        let steps = [Step::Key("outlierDetection"), Step::Key("maxEjectionSeconds")];
         let message = format!("maxEjectionSeconds ({max}) is less than baseEjectionSeconds ({base})");
-        ordered(two("outlierDetection", key), message);
+        problems.push(located.problem(&steps, message, None));
     }
-    if let AttemptTimeout::Fixed(attempt) = service.timeout.per_attempt_seconds {
+    if let AttemptTimeout::Fixed(attempt) = timeout.per_attempt_seconds {
         let bounds = [
-            ("perRequestTimeoutSeconds", service.timeout.per_request_timeout_seconds),
-            ("responseHeadersSeconds", service.timeout.response_headers_seconds),
+            ("perRequestTimeoutSeconds", timeout.per_request_timeout_seconds),
+            ("responseHeadersSeconds", timeout.response_headers_seconds),
         ];
         for (key, bound) in bounds {
+            // 0 is off, and bounds nothing.
             if let Some(bound) = bound.filter(|bound| *bound > Seconds::default() && attempt > *bound) {
+                let steps = [Step::Key("timeout"), Step::Key("perAttemptSeconds")];
                 let message =
                     format!("one attempt may take {attempt}, but {key} ends the request after {bound}");
-                ordered(two("timeout", "perAttemptSeconds"), message);
+                problems.push(located.problem(&steps, message, None));
             }
         }
     }
-    if let Some(health) = &service.health_check {
+    if let Some(health) = health_check {
         let ways = [health.http.is_some(), health.grpc.is_some(), health.tcp.is_some()];
         if ways.iter().filter(|way| **way).count() != 1 {
-            problems.push(located.problem(
-                &[Step::Key("healthCheck")],
-                "expected exactly one of http, grpc and tcp".to_owned(),
-                None,
-            ));
+            let message = "expected exactly one of http, grpc and tcp".to_owned();
+            problems.push(located.problem(&[Step::Key("healthCheck")], message, None));
         }
         if health.timeout_seconds > health.interval_seconds {
-            let message = format!(
-                "a check may take {}, but the next one starts after {}",
-                health.timeout_seconds, health.interval_seconds
-            );
+            let (timeout, interval) = (health.timeout_seconds, health.interval_seconds);
+            let message = format!("a check may take {timeout}, but the next one starts after {interval}");
             let steps = [Step::Key("healthCheck"), Step::Key("timeoutSeconds")];
             problems.push(located.problem(&steps, message, None));
         }
@@ -203,12 +192,12 @@ fn durations(located: &Located<'_>, problems: &mut Vec<Problem>) {
 }
 
 /// Every service that another one names must be there.
-fn references(located: &Located<'_>, names: &BTreeSet<String>, problems: &mut Vec<Problem>) {
+fn references(located: &Located<'_>, names: &BTreeSet<&str>, problems: &mut Vec<Problem>) {
     let mut exists = |name: &str, steps: &[Step<'_>]| {
         if names.contains(name) {
             return;
         }
-        let near = nearest(name, names.iter().map(String::as_str));
+        let near = nearest(name, names.iter().copied());
         let hint = near.map(|near| format!("; did you mean {near:?}?")).unwrap_or_default();
         problems.push(located.problem(steps, format!("there is no service {name:?}{hint}"), None));
     };
@@ -250,22 +239,35 @@ fn patterns(located: &Located<'_>, problems: &mut Vec<Problem>) {
     }
 }
 
-fn unique_names(services: &[Located<'_>], problems: &mut Vec<Problem>) {
-    let mut seen: BTreeMap<&str, &Located<'_>> = BTreeMap::new();
-    let steps = [Step::Key("discoveryName")];
-    for located in services.iter().filter(|l| !l.service.discovery_name.is_empty()) {
-        let name = located.service.discovery_name.as_str();
-        match seen.get(name) {
-            Some(first) => {
-                let place = first.place(&steps, located.file);
-                problems.push(located.problem(
-                    &steps,
-                    format!("duplicate service {name:?}; it is on {place} already"),
-                    None,
-                ));
-            }
-            None => drop(seen.insert(name, located)),
-        }
+/// A service's name where it was written, whether or not the rest of the service could be read.
+pub(super) struct Named<'a> {
+    pub(super) name: &'a str,
+    pub(super) at: Position,
+    pub(super) key: &'static str,
+    pub(super) file: &'a str,
+    pub(super) index: usize,
+}
+
+fn unique_names(names: &[Named<'_>], problems: &mut Vec<Problem>) {
+    let mut seen: BTreeMap<&str, &Named<'_>> = BTreeMap::new();
+    for named in names {
+        let Some(first) = seen.get(named.name) else {
+            seen.insert(named.name, named);
+            continue;
+        };
+        let place = if first.file == named.file {
+            format!("line {}", first.at.line)
+        } else {
+            format!("{}:{}", first.file, first.at.line)
+        };
+        problems.push(Problem {
+            file: named.file.to_owned(),
+            line: named.at.line,
+            column: named.at.column,
+            path: format!("services[{}].{}", named.index, named.key),
+            message: format!("duplicate service {:?}; it is on {place} already", named.name),
+            help: None,
+        });
     }
 }
 

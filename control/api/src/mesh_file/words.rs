@@ -53,15 +53,14 @@ pub(super) fn about_unknown_key(key: &str, valid: &[&str]) -> (String, Option<St
     if let Some((_, why)) = FOREIGN.iter().find(|(foreign, _)| *foreign == key) {
         return (String::new(), Some((*why).to_owned()));
     }
-    let places: Vec<&str> =
-        schema::places().iter().filter(|(k, _)| k == key).map(|(_, place)| place.as_str()).collect();
-    // Routes repeat most of a service's keys: the service is what was meant.
-    let mut short: Vec<&str> = places.iter().copied().filter(|place| !place.contains("routes[]")).collect();
-    if short.is_empty() {
-        short = places;
+    // Better where it can be used today: `port` belongs to an alias, not to endpoints from DNS.
+    let of_key = |built| schema::places().iter().filter(move |p| p.key == key && p.built == built);
+    let mut places: Vec<&str> = of_key(true).map(|p| p.within.as_str()).collect();
+    if places.is_empty() {
+        places = of_key(false).map(|p| p.within.as_str()).collect();
     }
-    match short.as_slice() {
-        [] => (String::new(), Some(one_of("valid here", valid))),
+    match places.as_slice() {
+        [] => (String::new(), Some(format!("valid here: {}", valid.join(", ")))),
         [""] => ("; it belongs at the top of the file".to_owned(), None),
         places => {
             let at_most: Vec<&str> = places.iter().take(3).copied().collect();
@@ -95,11 +94,6 @@ const FOREIGN: [(&str, &str); 3] = [
     ),
     ("accessLogConfiguration", "access logs are set where the proxy is started, not in the mesh: remove it"),
 ];
-
-/// "valid here: a, b, c".
-pub(super) fn one_of(what: &str, words: &[&str]) -> String {
-    format!("{what}: {}", words.join(", "))
-}
 
 /// What a schema wants, in words.
 pub(super) fn expectation(schema: &'static Value) -> String {
