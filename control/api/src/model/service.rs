@@ -168,7 +168,7 @@ impl Service {
     }
 
     /// See [`super::Mesh::resolve_names`].
-    pub(super) fn resolve_names(&mut self, namespace: &str) {
+    pub(crate) fn resolve_names(&mut self, namespace: &str) {
         if self.discovery_name.is_empty() {
             self.discovery_name = self.port_name.clone().unwrap_or_default();
         }
