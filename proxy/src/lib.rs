@@ -1,1 +1,20 @@
-//! Placeholder.
+//! The data plane of Bowline: one small proxy beside each task.
+//!
+//! The rooms, from the ground floor up; each imports only from those before it:
+//! `config`, `clock`, `error`, `telemetry`, `drain` ← `snapshot` ← `pool` ← `cluster` ← `http` ← `listen` ← `worker` ←
+//! `discovery`, `admin` ← `app`. Begin with [`http::forward`]: it is the way of a request.
+
+pub mod admin;
+pub mod app;
+pub mod clock;
+pub mod cluster;
+pub mod config;
+pub mod discovery;
+pub mod drain;
+pub mod error;
+pub mod http;
+pub mod listen;
+pub mod pool;
+pub mod snapshot;
+pub mod telemetry;
+pub mod worker;

@@ -164,6 +164,31 @@ impl Snapshot {
         self.authorities.get(authority).map(|index| &self.services[*index])
     }
 
+    /// Why no service has this authority, in one line that names what the caller may have meant.
+    pub fn why_unknown(&self, authority: &str) -> String {
+        let host = authority.rsplit_once(':').map_or(authority, |(host, _)| host);
+        let ports: Vec<_> = self
+            .services
+            .iter()
+            .flat_map(|service| &service.aliases)
+            .filter(|alias| alias.dns_name == host)
+            .map(|alias| alias.port.to_string())
+            .collect();
+        if !ports.is_empty() {
+            return format!(
+                "{authority} is no alias of namespace {}; {host} is there with port {}",
+                self.namespace,
+                ports.join(", ")
+            );
+        }
+        match bowline_api::nearest(authority, self.authorities.keys().map(String::as_str)) {
+            Some(nearest) => {
+                format!("{authority} is no alias of namespace {}; did you mean {nearest}?", self.namespace)
+            }
+            None => format!("{authority} is no alias of namespace {}", self.namespace),
+        }
+    }
+
     /// Where VIP listeners are wanted.
     pub fn vip_listeners(&self) -> impl Iterator<Item = (SocketAddr, &str)> {
         self.services
@@ -281,7 +306,7 @@ impl Policy {
             budget: BudgetConfig {
                 percent: retry.budget.percent,
                 min_per_second: retry.budget.min_per_second,
-                window: retry.budget.window(),
+                window: retry.budget.window_seconds.get(),
             },
         }
     }

@@ -250,7 +250,7 @@ impl Worker {
 }
 
 /// `host:port` in lower case, with the port that HTTP means when there is none, and without the root's dot.
-fn normalise(authority: &str) -> String {
+pub fn normalise(authority: &str) -> String {
     let lower = authority.to_ascii_lowercase();
     let (host, port) = match lower.rsplit_once(':') {
         Some((host, port)) if !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit()) => (host, port),

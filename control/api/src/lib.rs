@@ -3,11 +3,13 @@
 //!
 //! This crate is pure: no sockets, no clock, no runtime. It may read files, nothing else.
 
+pub mod admin;
 pub mod mesh_file;
 pub mod model;
 pub mod schema;
 pub mod vip;
 
+pub use mesh_file::words::nearest;
 pub use mesh_file::{Loaded, Problem, Problems, load, parse};
 pub use model::{Mesh, Service};
 pub use schema::json_schema;

@@ -21,7 +21,6 @@ use crate::telemetry::metrics::EndpointCounters;
 pub const MAX_IDLE: Duration = Duration::from_secs(55);
 
 /// One endpoint as a worker sees it: where it is, its connections, its counters.
-#[derive(Debug)]
 pub struct Upstream {
     /// Where it listens.
     pub addr: SocketAddr,

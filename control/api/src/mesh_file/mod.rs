@@ -8,7 +8,7 @@ mod problem;
 mod reader;
 mod semantics;
 mod tree;
-mod words;
+pub(crate) mod words;
 
 #[cfg(test)]
 mod tests;

@@ -6,7 +6,7 @@ use super::tree::{Content, Node, Scalar, resolve as resolve_scalar};
 use crate::schema;
 
 /// The candidate that was most likely meant, if one is near enough.
-pub(super) fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let wanted = fold(word);
     candidates
         .into_iter()

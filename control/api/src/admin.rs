@@ -1,0 +1,124 @@
+//! What the admin pages of a proxy answer, as JSON with stable keys: keys may be added, none changes its meaning.
+
+use std::net::{Ipv4Addr, SocketAddr};
+
+use serde::{Deserialize, Serialize};
+
+/// `GET /health/ready`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Readiness {
+    /// Whether the proxy takes new work.
+    pub ready: bool,
+    /// Why not; empty when it does.
+    pub reasons: Vec<String>,
+}
+
+/// `GET /services`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Services {
+    /// The namespace.
+    pub namespace: String,
+    /// The number of the mesh in force.
+    pub generation: u64,
+    /// All services.
+    pub services: Vec<ServiceSummary>,
+}
+
+/// One service in [`Services`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ServiceSummary {
+    /// Its `discoveryName`.
+    pub service: String,
+    /// Its `appProtocol`; absent: detected.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub app_protocol: Option<String>,
+    /// What apps dial.
+    pub aliases: Vec<AliasSummary>,
+    /// How many endpoints it has.
+    pub endpoints: usize,
+    /// How many of them are ejected.
+    pub ejected: usize,
+}
+
+/// One alias in [`ServiceSummary`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AliasSummary {
+    /// The name.
+    pub dns_name: String,
+    /// The port.
+    pub port: u16,
+    /// The loopback address that stands for the name.
+    pub vip: Ipv4Addr,
+}
+
+/// `GET /endpoints`, and what the balancer knows of each.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Endpoints {
+    /// All endpoints of all services.
+    pub endpoints: Vec<EndpointSummary>,
+}
+
+/// One endpoint in [`Endpoints`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct EndpointSummary {
+    /// The service it belongs to.
+    pub service: String,
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// Its share of the traffic.
+    pub weight: u32,
+    /// Its zone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub zone: Option<String>,
+    /// `active`, `ejected`, or `draining` (weight 0).
+    pub state: String,
+    /// For an ejected one: seconds until it comes back.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ejected_for_seconds: Option<f64>,
+    /// Failures in a row.
+    pub consecutive_failures: u32,
+    /// Attempts under way.
+    pub in_flight: i64,
+    /// Open connections.
+    pub connections: i64,
+    /// Latency that the balancer expects, in milliseconds, the highest of all workers; absent before the first answer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expected_milliseconds: Option<f64>,
+    /// Attempts so far.
+    pub attempts: u64,
+    /// Attempts that got no answer, or a 5xx.
+    pub failures: u64,
+}
+
+/// `GET /explain?url=`: what would become of a request.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Explanation {
+    /// The URL that was asked about.
+    pub url: String,
+    /// Each step of the decision, in words.
+    pub steps: Vec<String>,
+    /// The service; absent when there is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub service: Option<String>,
+    /// The endpoints that it could go to now.
+    pub candidates: Vec<SocketAddr>,
+    /// The others, and why not.
+    pub not_candidates: Vec<NotCandidate>,
+}
+
+/// One endpoint that a request would not go to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct NotCandidate {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// Why it gets nothing.
+    pub why: String,
+}

@@ -1,0 +1,203 @@
+//! The admin pages: how the proxy is, what it knows, what it would do. GET reads, POST changes; JSON with stable keys.
+//! They run on a thread of their own, so that a heavy scrape can't delay a request.
+
+mod pages;
+
+use std::convert::Infallible;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use http::{HeaderValue, Method, Request, Response, StatusCode, header};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::TcpListener;
+use tokio::sync::{Notify, Semaphore};
+
+use crate::clock::Clock;
+use crate::drain::{Phase, Signal};
+use crate::listen::accept::Workers;
+use crate::snapshot::Published;
+use crate::telemetry::log::LogControl;
+use crate::telemetry::metrics::ProxyCounters;
+use crate::telemetry::render;
+
+/// Connections at a time; more wait to be accepted. Enough for several scrapers and a person.
+const MAX_CONNECTIONS: usize = 32;
+/// A client that says nothing for this long is in the way of others.
+const HEAD_WITHIN: Duration = Duration::from_secs(10);
+
+/// What the pages look at.
+#[derive(Debug)]
+pub struct Admin {
+    /// The mesh in force.
+    pub published: Arc<Published>,
+    /// The workers.
+    pub workers: Workers,
+    /// The process's counts.
+    pub counters: Arc<ProxyCounters>,
+    /// How far the end has come.
+    pub drain: Signal,
+    /// Begins the end.
+    pub begin_drain: Arc<Notify>,
+    /// Changes the log level.
+    pub log: LogControl,
+    /// When the process started.
+    pub started: SystemTime,
+    /// The clock.
+    pub clock: Clock,
+}
+
+/// Which pages a listener serves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// All of them.
+    Full,
+    /// Health and metrics, reading only.
+    ReadOnly,
+}
+
+type Page = Response<Full<Bytes>>;
+
+/// Serves the pages for ever.
+pub async fn serve(listener: TcpListener, admin: Arc<Admin>, access: Access) {
+    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    loop {
+        let Ok(place) = places.clone().acquire_owned().await else { return };
+        let stream = match listener.accept().await {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                tracing::debug!(%error, "the admin listener can't accept");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                continue;
+            }
+        };
+        let admin = admin.clone();
+        tokio::spawn(async move {
+            let service = service_fn(|request| {
+                let admin = admin.clone();
+                async move { Ok::<_, Infallible>(answer(&admin, access, &request).await) }
+            });
+            let connection = http1::Builder::new()
+                .timer(TokioTimer::new())
+                .header_read_timeout(HEAD_WITHIN)
+                .serve_connection(TokioIo::new(stream), service);
+            if let Err(error) = connection.await {
+                tracing::debug!(%error, "an admin connection ended in an error");
+            }
+            drop(place);
+        });
+    }
+}
+
+async fn answer(admin: &Admin, access: Access, request: &Request<Incoming>) -> Page {
+    let path = request.uri().path();
+    let query = request.uri().query().unwrap_or_default();
+    let read_only_page = matches!(path, "/health/live" | "/health/ready" | "/metrics");
+    if access == Access::ReadOnly && !read_only_page {
+        return text(StatusCode::NOT_FOUND, "only /metrics, /health/live and /health/ready are served here\n");
+    }
+    let changes = matches!(path, "/drain" | "/logging");
+    let method = request.method();
+    match (changes, method) {
+        (true, &Method::POST) | (false, &Method::GET | &Method::HEAD) => {}
+        (true, _) => return not_allowed("POST"),
+        (false, _) => return not_allowed("GET"),
+    }
+    match path {
+        "/" => text(StatusCode::OK, pages::INDEX),
+        "/health/live" => text(StatusCode::OK, "live\n"),
+        "/health/ready" => pages::ready(admin),
+        "/metrics" => metrics(admin),
+        "/services" => pages::services(admin),
+        "/endpoints" => pages::endpoints(admin).await,
+        "/config" => pages::config(admin),
+        "/explain" => pages::explain(admin, query),
+        "/logging" => pages::logging(admin, query),
+        "/drain" => {
+            admin.begin_drain.notify_one();
+            text(StatusCode::OK, "draining\n")
+        }
+        _ => text(StatusCode::NOT_FOUND, &format!("no such page: {path}\n\n{}", pages::INDEX)),
+    }
+}
+
+fn metrics(admin: &Admin) -> Page {
+    let snapshot = admin.published.current();
+    let page = render::render(&render::Sources {
+        snapshot: &snapshot,
+        downstream: admin.workers.iter().map(|worker| &*worker.counters).collect(),
+        proxy: &admin.counters,
+        draining: admin.drain.phase() > Phase::Serving,
+        started: admin.started,
+        now: admin.clock.now(),
+    });
+    let mut response = text(StatusCode::OK, &page);
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(render::CONTENT_TYPE));
+    response
+}
+
+fn text(status: StatusCode, body: &str) -> Page {
+    let mut response = Response::new(Full::new(Bytes::copy_from_slice(body.as_bytes())));
+    *response.status_mut() = status;
+    let plain = HeaderValue::from_static("text/plain; charset=utf-8");
+    response.headers_mut().insert(header::CONTENT_TYPE, plain);
+    response
+}
+
+fn json(status: StatusCode, value: &impl serde::Serialize) -> Page {
+    match serde_json::to_vec_pretty(value) {
+        Ok(mut body) => {
+            body.push(b'\n');
+            let mut response = Response::new(Full::new(Bytes::from(body)));
+            *response.status_mut() = status;
+            response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+            response
+        }
+        Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, &format!("{error}\n")),
+    }
+}
+
+fn not_allowed(allowed: &'static str) -> Page {
+    let mut response = text(StatusCode::METHOD_NOT_ALLOWED, &format!("use {allowed}\n"));
+    response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(allowed));
+    response
+}
+
+/// What `bowline-proxy health` does: asks a proxy's admin port whether it is ready.
+///
+/// # Errors
+/// Why it is not, in words.
+pub async fn ask_ready(admin: SocketAddr, timeout: Duration) -> Result<(), String> {
+    let asking = async {
+        let stream = tokio::net::TcpStream::connect(admin).await?;
+        let (mut sender, connection) =
+            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(io::Error::other)?;
+        let request = Request::get("/health/ready")
+            .header(header::HOST, admin.to_string())
+            .body(Full::<Bytes>::default())
+            .map_err(io::Error::other)?;
+        let mut connection = std::pin::pin!(connection);
+        let response = tokio::select! {
+            response = sender.send_request(request) => response.map_err(io::Error::other)?,
+            _ = connection.as_mut() => return Err(io::ErrorKind::ConnectionAborted.into()),
+        };
+        let status = response.status();
+        let body = tokio::select! {
+            body = http_body_util::BodyExt::collect(response.into_body()) => body.map_err(io::Error::other)?.to_bytes(),
+            _ = connection => Bytes::new(),
+        };
+        Ok::<_, io::Error>((status, body))
+    };
+    match tokio::time::timeout(timeout, asking).await {
+        Ok(Ok((StatusCode::OK, _))) => Ok(()),
+        Ok(Ok((_, body))) => Err(pages::not_ready_because(&body)),
+        Ok(Err(error)) => Err(format!("no proxy answers at {admin}: {error}")),
+        Err(_elapsed) => Err(format!("the proxy at {admin} did not answer within {timeout:?}")),
+    }
+}

@@ -1,0 +1,238 @@
+//! The single pages.
+
+use bowline_api::admin::{
+    AliasSummary, EndpointSummary, Endpoints, Explanation, NotCandidate, Readiness, ServiceSummary, Services,
+};
+use bowline_core::Tick;
+use clap::ValueEnum;
+use http::{StatusCode, Uri};
+
+use super::{Admin, Page, json, text};
+use crate::config::LogLevel;
+use crate::drain::Phase;
+use crate::snapshot::{Endpoint, Service};
+use crate::telemetry::metrics::Class;
+
+/// What there is.
+pub(super) const INDEX: &str = "\
+bowline-proxy admin. GET reads, POST changes.
+  GET  /health/live            the process runs
+  GET  /health/ready           200 when it takes work, else 503 with the reasons
+  GET  /metrics                Prometheus text
+  GET  /services               names, ports and VIPs of the mesh in force
+  GET  /endpoints              each endpoint's state, load and latency
+  GET  /explain?url=URL        where a request would go, and why not elsewhere
+  GET  /config                 the policies in force
+  POST /logging?level=LEVEL    error, warn, info or debug
+  POST /drain                  finish what is under way and exit
+";
+
+pub(super) fn ready(admin: &Admin) -> Page {
+    let mut reasons = Vec::new();
+    if admin.drain.phase() > Phase::Serving {
+        reasons.push("draining".to_owned());
+    }
+    let ready = reasons.is_empty();
+    let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    json(status, &Readiness { ready, reasons })
+}
+
+/// The reasons out of a `/health/ready` page.
+pub(super) fn not_ready_because(body: &[u8]) -> String {
+    match serde_json::from_slice::<Readiness>(body) {
+        Ok(readiness) => format!("not ready: {}", readiness.reasons.join(", ")),
+        Err(_) => format!("not ready: {}", String::from_utf8_lossy(body).trim()),
+    }
+}
+
+pub(super) fn services(admin: &Admin) -> Page {
+    let snapshot = admin.published.current();
+    let now = admin.clock.now();
+    let services = snapshot
+        .services
+        .iter()
+        .map(|service| ServiceSummary {
+            service: service.name.clone(),
+            app_protocol: service.protocol.map(|protocol| protocol.to_string()),
+            aliases: service
+                .aliases
+                .iter()
+                .map(|alias| AliasSummary {
+                    dns_name: alias.dns_name.clone(),
+                    port: alias.port,
+                    vip: alias.vip,
+                })
+                .collect(),
+            endpoints: service.endpoints.len(),
+            ejected: service.outlier.ejected(now),
+        })
+        .collect();
+    let namespace = snapshot.namespace.clone();
+    json(StatusCode::OK, &Services { namespace, generation: snapshot.generation, services })
+}
+
+pub(super) async fn endpoints(admin: &Admin) -> Page {
+    let snapshot = admin.published.current();
+    let now = admin.clock.now();
+    let mut endpoints = Vec::new();
+    for service in &snapshot.services {
+        let estimates = estimates(admin, &service.name, now).await;
+        for (index, endpoint) in service.endpoints.iter().enumerate() {
+            let expected = estimates.iter().filter_map(|worker| worker.get(index).copied().flatten()).reduce(f64::max);
+            endpoints.push(summary(service, endpoint, expected, now));
+        }
+    }
+    json(StatusCode::OK, &Endpoints { endpoints })
+}
+
+/// Each worker's latency estimates, by endpoint.
+async fn estimates(admin: &Admin, service: &str, now: Tick) -> Vec<Vec<Option<f64>>> {
+    let mut all = Vec::new();
+    for worker in admin.workers.iter() {
+        let name = service.to_owned();
+        let look = move |worker: &crate::worker::Worker| worker.cluster_by_name(&name).map(|c| c.estimates(now));
+        all.extend(worker.inspect(look).await.flatten());
+    }
+    all
+}
+
+fn summary(service: &Service, endpoint: &Endpoint, expected_nanos: Option<f64>, now: Tick) -> EndpointSummary {
+    let shared = &endpoint.shared;
+    let until = shared.health.ejected_until(now);
+    let (mut in_flight, mut connections) = (0, 0);
+    shared.counters.each(|counters| {
+        in_flight += counters.in_flight.get();
+        connections += counters.connections.get();
+    });
+    let of = |class: Class| shared.counters.sum(|counters| counters.attempts[class as usize].get());
+    EndpointSummary {
+        service: service.name.clone(),
+        address: shared.addr,
+        weight: endpoint.weight,
+        zone: endpoint.zone.clone(),
+        state: state(endpoint, now).to_owned(),
+        ejected_for_seconds: until.map(|until| until.since(now).as_secs_f64()),
+        consecutive_failures: shared.health.consecutive_failures(),
+        in_flight,
+        connections,
+        expected_milliseconds: expected_nanos.map(|nanos| nanos / 1e6),
+        attempts: Class::ALL.into_iter().map(of).sum(),
+        failures: of(Class::None) + of(Class::ServerError),
+    }
+}
+
+fn state(endpoint: &Endpoint, now: Tick) -> &'static str {
+    match endpoint.weight {
+        0 => "draining",
+        _ if endpoint.shared.health.is_ejected(now) => "ejected",
+        _ => "active",
+    }
+}
+
+pub(super) fn config(admin: &Admin) -> Page {
+    let snapshot = admin.published.current();
+    let services: serde_json::Map<String, serde_json::Value> = snapshot
+        .services
+        .iter()
+        .map(|service| (service.name.clone(), serde_json::Value::from(format!("{:?}", service.policy))))
+        .collect();
+    json(
+        StatusCode::OK,
+        &serde_json::json!({
+            "namespace": snapshot.namespace,
+            "generation": snapshot.generation,
+            "meshFileRefused": admin.counters.mesh_refused.load(std::sync::atomic::Ordering::Relaxed) != 0,
+            "services": services,
+        }),
+    )
+}
+
+pub(super) fn explain(admin: &Admin, query: &str) -> Page {
+    let Some(url) = query.split('&').find_map(|pair| pair.strip_prefix("url=")) else {
+        return text(StatusCode::BAD_REQUEST, "say which: /explain?url=http://server.hello-world.com:5000/\n");
+    };
+    let url = percent_decode(url);
+    let authority = match url.parse::<Uri>().ok().and_then(|uri| uri.authority().cloned()) {
+        Some(authority) => authority,
+        None => return text(StatusCode::BAD_REQUEST, &format!("{url} is not an absolute URL\n")),
+    };
+    json(StatusCode::OK, &explanation(admin, url, authority.as_str()))
+}
+
+fn explanation(admin: &Admin, url: String, authority: &str) -> Explanation {
+    let snapshot = admin.published.current();
+    let now = admin.clock.now();
+    let name = crate::worker::normalise(authority);
+    let Some(service) = snapshot.by_authority(&name) else {
+        return Explanation {
+            url,
+            steps: vec![snapshot.why_unknown(&name)],
+            service: None,
+            candidates: Vec::new(),
+            not_candidates: Vec::new(),
+        };
+    };
+    let weights: Vec<u32> = service.endpoints.iter().map(|endpoint| endpoint.weight).collect();
+    let mut active = Vec::new();
+    let out = |index: usize| service.outlier.is_ejected(index, now);
+    let panic = bowline_core::balance::active(&weights, out, service.policy.panic_percent, &mut active);
+    let addr = |index: usize| service.endpoints[index].shared.addr;
+    let mut steps = vec![
+        format!("{name} is an alias of service {}", service.name),
+        format!("{} of its {} endpoints may be picked", active.len(), weights.len()),
+    ];
+    if panic {
+        steps.push(format!(
+            "fewer than {} % of the endpoints are not ejected: ejections are ignored (panicPercent)",
+            service.policy.panic_percent
+        ));
+    }
+    steps.push(format!("{:?} chooses among them, request by request", service.policy.balancing));
+    let not_candidates = (0..weights.len())
+        .filter(|index| !active.contains(&(*index as u32)))
+        .map(|index| NotCandidate {
+            address: addr(index),
+            why: match service.endpoints[index].shared.health.ejected_until(now) {
+                Some(until) => format!("ejected for another {:.1} s", until.since(now).as_secs_f64()),
+                None => "weight 0".to_owned(),
+            },
+        })
+        .collect();
+    Explanation {
+        url,
+        steps,
+        service: Some(service.name.clone()),
+        candidates: active.iter().map(|index| addr(*index as usize)).collect(),
+        not_candidates,
+    }
+}
+
+fn percent_decode(text: &str) -> String {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((first, tail)) = rest.split_first() {
+        let code = std::str::from_utf8(tail.get(..2).unwrap_or_default()).ok();
+        match code.filter(|_| *first == b'%').and_then(|code| u8::from_str_radix(code, 16).ok()) {
+            Some(byte) => {
+                bytes.push(byte);
+                rest = &tail[2..];
+            }
+            None => {
+                bytes.push(*first);
+                rest = tail;
+            }
+        }
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+pub(super) fn logging(admin: &Admin, query: &str) -> Page {
+    let wanted = query.split('&').find_map(|pair| pair.strip_prefix("level=")).unwrap_or_default();
+    match LogLevel::from_str(wanted, true) {
+        Ok(level) => {
+            admin.log.set_level(level);
+            text(StatusCode::OK, &format!("logging from level {wanted} on\n"))
+        }
+        Err(_) => text(StatusCode::BAD_REQUEST, "say which: POST /logging?level=error|warn|info|debug\n"),
+    }
+}

@@ -1,0 +1,214 @@
+//! The process: everything is made and joined here.
+
+use std::ffi::OsString;
+use std::io;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use clap::Parser;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{Notify, mpsc};
+use tokio::time::Instant;
+
+use crate::admin::{self, Access, Admin};
+use crate::clock::Clock;
+use crate::config::{Cli, Command, Health, Run};
+use crate::discovery::mesh_file::{MeshFile, Refused};
+use crate::drain::{self, Drain, Phase};
+use crate::http::server::ACCEPT_WHILE_LEAVING;
+use crate::listen::Arrival;
+use crate::listen::accept::{VipListeners, Workers, accept, bind};
+use crate::snapshot::Published;
+use crate::telemetry::log;
+use crate::telemetry::metrics::ProxyCounters;
+use crate::worker::{self, Shared};
+
+/// Wrong usage or an invalid mesh file.
+const USAGE: u8 = 2;
+/// How often VIP listeners that could not be bound are tried again.
+const REBIND_EVERY: Duration = Duration::from_secs(5);
+
+/// The program: `args` begin with its own name.
+pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let cli = match Cli::try_parse_from(args) {
+        Ok(cli) => cli,
+        Err(error) => {
+            let _ = error.print();
+            return ExitCode::from(if error.use_stderr() { USAGE } else { 0 });
+        }
+    };
+    // Admin, discovery and the acceptor share this thread; traffic has threads of its own.
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("bowline-proxy: no runtime: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    match cli.command {
+        Command::Run(config) => runtime.block_on(run(&config)),
+        Command::Health(config) => runtime.block_on(health(&config)),
+    }
+}
+
+async fn health(config: &Health) -> ExitCode {
+    match admin::ask_ready(config.admin, Duration::from_secs(config.timeout_seconds)).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(why) => {
+            eprintln!("bowline-proxy: {why}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(config: &Run) -> ExitCode {
+    let started = SystemTime::now();
+    let log = log::init(config.log_format, config.log_level);
+    let opened = MeshFile::open(&config.mesh, config.vip_range, config.state_dir.as_deref());
+    let (mesh_file, snapshot) = match opened {
+        Ok(opened) => opened,
+        Err(Refused(why)) => {
+            eprintln!("{why}");
+            eprintln!("bowline-proxy: {} can't be used; nothing was started", config.mesh.display());
+            return ExitCode::from(USAGE);
+        }
+    };
+    match Running::start(config, log, started, mesh_file, snapshot).await {
+        Ok(running) => running.until_drained(Duration::from_secs(config.drain_seconds)).await,
+        Err(error) => {
+            tracing::error!("not started: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// A proxy at work.
+struct Running {
+    workers: Workers,
+    drain: Drain,
+    begin_drain: Arc<Notify>,
+}
+
+impl Running {
+    async fn start(
+        config: &Run,
+        log: log::LogControl,
+        started: SystemTime,
+        mesh_file: MeshFile,
+        snapshot: crate::snapshot::Snapshot,
+    ) -> io::Result<Self> {
+        let admin_listener = bind(config.admin)?;
+        let outbound = bind(config.outbound)?;
+        let metrics_listener = config.metrics.map(bind).transpose()?;
+        let (drain, signal) = drain::channel();
+        let published = Arc::new(Published::new(snapshot));
+        let shared = Shared { published: published.clone(), drain: signal.clone() };
+        let seed = fastrand::u64(..);
+        let workers = (0..config.workers)
+            .map(|id| worker::spawn(id, shared.clone(), seed.wrapping_add(id.into())))
+            .collect::<io::Result<Vec<_>>>()?;
+        let workers = Workers::new(workers);
+        let counters = Arc::new(ProxyCounters::default());
+        let begin_drain = Arc::new(Notify::new());
+        let snapshot = published.current();
+        tracing::info!(
+            version = env!("CARGO_PKG_VERSION"),
+            namespace = snapshot.namespace,
+            services = snapshot.services.len(),
+            outbound = %outbound.local_addr()?,
+            admin = %admin_listener.local_addr()?,
+            metrics = metrics_listener.as_ref().map(|l| l.local_addr()).transpose()?.map(tracing::field::display),
+            workers = config.workers,
+            seed,
+            "bowline-proxy is up"
+        );
+        let admin = Arc::new(Admin {
+            published: published.clone(),
+            workers: workers.clone(),
+            counters: counters.clone(),
+            drain: signal,
+            begin_drain: begin_drain.clone(),
+            log,
+            started,
+            clock: Clock::new(),
+        });
+        let vips = (!config.no_vip_listeners).then(|| VipListeners::new(workers.clone()));
+        let (changed, changes) = mpsc::channel(1);
+        if let Some(vips) = vips {
+            let published = published.clone();
+            tokio::spawn(keep_vips(vips, published, changes));
+        }
+        tokio::spawn(mesh_file.follow(published, counters, move |_| {
+            // Full means that a look is due already.
+            let _ = changed.try_send(());
+        }));
+        tokio::spawn(accept(outbound, Arrival::ForwardProxy, workers.clone()));
+        if let Some(listener) = metrics_listener {
+            tokio::spawn(admin::serve(listener, admin.clone(), Access::ReadOnly));
+        }
+        tokio::spawn(admin::serve(admin_listener, admin, Access::Full));
+        Ok(Running { workers, drain, begin_drain })
+    }
+
+    /// Serves until somebody wants the proxy to end, then ends it in good order.
+    async fn until_drained(self, grace: Duration) -> ExitCode {
+        let (Ok(mut terminate), Ok(mut interrupt)) =
+            (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+        else {
+            tracing::error!("signals can't be handled");
+            return ExitCode::FAILURE;
+        };
+        let at_a_terminal = tokio::select! {
+            _ = terminate.recv() => false,
+            () = self.begin_drain.notified() => false,
+            _ = interrupt.recv() => true,
+        };
+        tracing::info!(connections = self.connections(), "draining");
+        self.drain.advance(Phase::Leaving);
+        let ended = self.end(at_a_terminal, grace);
+        tokio::select! {
+            () = ended => {}
+            _ = terminate.recv() => tracing::warn!("second signal: ending at once"),
+            _ = interrupt.recv() => tracing::warn!("second signal: ending at once"),
+        }
+        tracing::info!("bye");
+        ExitCode::SUCCESS
+    }
+
+    async fn end(&self, at_a_terminal: bool, grace: Duration) {
+        let deadline = Instant::now() + grace;
+        // Whoever pressed Ctrl-C waits for nothing but requests; an orchestrator's stop is seen by others only after a
+        // while, and they may still come.
+        if !(at_a_terminal && self.connections() == 0) {
+            tokio::time::sleep(ACCEPT_WHILE_LEAVING.min(grace)).await;
+        }
+        self.drain.advance(Phase::Closing);
+        while self.connections() > 0 && Instant::now() < deadline {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        if self.connections() > 0 {
+            tracing::warn!(connections = self.connections(), "connections are cut: the drain time is over");
+        }
+        self.drain.advance(Phase::Ended);
+    }
+
+    fn connections(&self) -> i64 {
+        self.workers.iter().map(|worker| worker.counters.connections.get()).sum()
+    }
+}
+
+/// Keeps the VIP listeners in step with the mesh.
+async fn keep_vips(mut vips: VipListeners, published: Arc<Published>, mut changes: mpsc::Receiver<()>) {
+    loop {
+        let missing = vips.update(&published.current());
+        if missing == 0 {
+            if changes.recv().await.is_none() {
+                return;
+            }
+        } else {
+            // Whoever has the port may let go of it.
+            let _ = tokio::time::timeout(REBIND_EVERY, changes.recv()).await;
+        }
+    }
+}

@@ -1,0 +1,7 @@
+//! The `bowline-proxy` program.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    bowline_proxy::app::main(std::env::args_os())
+}

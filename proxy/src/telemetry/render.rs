@@ -1,0 +1,270 @@
+//! The scrape: all workers' counters added up and written in Prometheus' text format, version 0.0.4.
+
+use std::fmt::Write as _;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use bowline_core::Tick;
+
+use super::catalogue::{self as m, Kind, Metric};
+use super::metrics::{BOUNDS_MICROS, Class, DownstreamCounters, Histogram, HistogramTotal, PerWorker, ProxyCounters};
+use crate::snapshot::{Endpoint, Service, Snapshot};
+
+/// The content type of the page.
+pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// What a scrape looks at.
+#[derive(Debug)]
+pub struct Sources<'a> {
+    /// The mesh in force: what is not in it any more is not shown any more.
+    pub snapshot: &'a Snapshot,
+    /// Each worker's downstream side.
+    pub downstream: Vec<&'a DownstreamCounters>,
+    /// The process's own counts.
+    pub proxy: &'a ProxyCounters,
+    /// The drain has begun.
+    pub draining: bool,
+    /// When the process started.
+    pub started: SystemTime,
+    /// Now, for ejections.
+    pub now: Tick,
+}
+
+/// The whole page.
+pub fn render(sources: &Sources<'_>) -> String {
+    let mut page = Page(String::with_capacity(4096));
+    services(&mut page, sources);
+    endpoints(&mut page, sources);
+    downstream(&mut page, sources);
+    process(&mut page, sources);
+    page.0
+}
+
+struct Page(String);
+
+impl Page {
+    fn family(&mut self, metric: &Metric) {
+        let _ = writeln!(self.0, "# HELP {} {}", metric.name, metric.help);
+        let _ = writeln!(self.0, "# TYPE {} {}", metric.name, metric.kind.as_str());
+    }
+
+    fn sample(&mut self, metric: &Metric, labels: &[&str], value: impl std::fmt::Display) {
+        debug_assert_eq!(metric.labels.len(), labels.len(), "{}", metric.name);
+        self.0.push_str(metric.name);
+        self.labels(metric.labels, labels, None);
+        let _ = writeln!(self.0, " {value}");
+    }
+
+    fn labels(&mut self, names: &[&str], values: &[&str], le: Option<&str>) {
+        if names.is_empty() && le.is_none() {
+            return;
+        }
+        self.0.push('{');
+        let mut separator = "";
+        for (name, value) in names.iter().copied().zip(values.iter().copied()).chain(le.map(|le| ("le", le))) {
+            let _ = write!(self.0, "{separator}{name}=\"");
+            // Names of services are checked when the mesh is read; this is for those of the future.
+            for c in value.chars() {
+                match c {
+                    '"' | '\\' => self.0.extend(['\\', c]),
+                    '\n' => self.0.push_str("\\n"),
+                    c => self.0.push(c),
+                }
+            }
+            self.0.push('"');
+            separator = ",";
+        }
+        self.0.push('}');
+    }
+
+    fn histogram(&mut self, metric: &Metric, labels: &[&str], total: &HistogramTotal) {
+        let mut count = 0;
+        for (at, observed) in total.buckets.iter().enumerate() {
+            count += observed;
+            let bound = match BOUNDS_MICROS.get(at) {
+                Some(micros) => (*micros as f64 / 1e6).to_string(),
+                None => "+Inf".to_owned(),
+            };
+            let _ = write!(self.0, "{}_bucket", metric.name);
+            self.labels(metric.labels, labels, Some(&bound));
+            let _ = writeln!(self.0, " {count}");
+        }
+        for (suffix, value) in [("sum", total.sum_nanos as f64 / 1e9), ("count", count as f64)] {
+            let _ = write!(self.0, "{}_{suffix}", metric.name);
+            self.labels(metric.labels, labels, None);
+            let _ = writeln!(self.0, " {value}");
+        }
+    }
+
+    fn one(&mut self, metric: &Metric, value: impl std::fmt::Display) {
+        self.family(metric);
+        self.sample(metric, &[], value);
+    }
+}
+
+fn total<T: Default>(sets: &PerWorker<T>, histogram: impl Fn(&T) -> &Histogram) -> HistogramTotal {
+    let mut total = HistogramTotal::default();
+    sets.each(|set| histogram(set).add_to(&mut total));
+    total
+}
+
+fn services(page: &mut Page, sources: &Sources<'_>) {
+    let all = || sources.snapshot.services.iter().map(AsRef::as_ref);
+    page.family(&m::REQUESTS);
+    for service in all() {
+        for class in Class::ALL {
+            let count = service.shared.counters.sum(|c| c.requests[class as usize].get());
+            if count > 0 || class == Class::Success {
+                page.sample(&m::REQUESTS, &[&service.name, class.as_str("local")], count);
+            }
+        }
+    }
+    page.family(&m::REQUEST_DURATION);
+    for service in all() {
+        let total = total(&service.shared.counters, |c| &c.duration);
+        page.histogram(&m::REQUEST_DURATION, &[&service.name], &total);
+    }
+    let by_reason: [(&Metric, fn(&Service) -> Vec<(&'static str, u64)>); 3] = [
+        (&m::LOCAL_RESPONSES, |s| s.shared.local_responses.get()),
+        (&m::RETRIES, |s| s.shared.retries.get()),
+        (&m::RETRIES_REFUSED, |s| s.shared.retries_refused.get()),
+    ];
+    for (metric, counts) in by_reason {
+        page.family(metric);
+        for service in all() {
+            for (reason, count) in counts(service) {
+                page.sample(metric, &[&service.name, reason], count);
+            }
+        }
+    }
+    page.family(&m::BROKEN_BODIES);
+    for service in all() {
+        let count = service.shared.counters.sum(|c| c.broken_bodies.get());
+        page.sample(&m::BROKEN_BODIES, &[&service.name], count);
+    }
+}
+
+fn endpoints(page: &mut Page, sources: &Sources<'_>) {
+    // A label value each, made once for all families.
+    let all: Vec<(&Service, &Endpoint, String)> = sources
+        .snapshot
+        .services
+        .iter()
+        .flat_map(|service| service.endpoints.iter().map(move |e| (&**service, e, e.shared.addr.to_string())))
+        .collect();
+    page.family(&m::ENDPOINT_ATTEMPTS);
+    for (service, endpoint, addr) in &all {
+        for class in Class::ALL {
+            let count = endpoint.shared.counters.sum(|c| c.attempts[class as usize].get());
+            if count > 0 || class == Class::Success {
+                page.sample(&m::ENDPOINT_ATTEMPTS, &[&service.name, addr, class.as_str("failed")], count);
+            }
+        }
+    }
+    page.family(&m::ENDPOINT_DURATION);
+    for (service, endpoint, addr) in &all {
+        let total = total(&endpoint.shared.counters, |c| &c.duration);
+        page.histogram(&m::ENDPOINT_DURATION, &[&service.name, addr], &total);
+    }
+    let gauges: [(&Metric, fn(&Endpoint) -> i64); 2] = [
+        (&m::ENDPOINT_IN_FLIGHT, |e| gauge(e, |c| c.in_flight.get())),
+        (&m::ENDPOINT_CONNECTIONS, |e| gauge(e, |c| c.connections.get())),
+    ];
+    for (metric, level) in gauges {
+        page.family(metric);
+        for (service, endpoint, addr) in &all {
+            page.sample(metric, &[&service.name, addr], level(endpoint));
+        }
+    }
+    page.family(&m::ENDPOINT_CONNECTS);
+    for (service, endpoint, addr) in &all {
+        let counters = &endpoint.shared.counters;
+        let (ok, failed) = (counters.sum(|c| c.connects.get()), counters.sum(|c| c.connect_failures.get()));
+        page.sample(&m::ENDPOINT_CONNECTS, &[&service.name, addr, "ok"], ok);
+        page.sample(&m::ENDPOINT_CONNECTS, &[&service.name, addr, "failed"], failed);
+    }
+    page.family(&m::ENDPOINT_EJECTED);
+    for (service, endpoint, addr) in &all {
+        let ejected = endpoint.shared.health.is_ejected(sources.now);
+        page.sample(&m::ENDPOINT_EJECTED, &[&service.name, addr], u8::from(ejected));
+    }
+    page.family(&m::EJECTIONS);
+    for (service, endpoint, addr) in &all {
+        page.sample(&m::EJECTIONS, &[&service.name, addr], endpoint.shared.ejections.load(Relaxed));
+    }
+}
+
+/// A gauge of an endpoint, added up over the workers.
+fn gauge(endpoint: &Endpoint, level: impl Fn(&super::metrics::EndpointCounters) -> i64) -> i64 {
+    let mut sum = 0;
+    endpoint.shared.counters.each(|counters| sum += level(counters));
+    sum
+}
+
+fn downstream(page: &mut Page, sources: &Sources<'_>) {
+    let sum = |count: fn(&DownstreamCounters) -> u64| sources.downstream.iter().map(|c| count(c)).sum::<u64>();
+    let open: i64 = sources.downstream.iter().map(|c| c.connections.get()).sum();
+    page.one(&m::DOWNSTREAM_CONNECTIONS, open);
+    page.family(&m::DOWNSTREAM_ACCEPTS);
+    page.sample(&m::DOWNSTREAM_ACCEPTS, &["vip"], sum(|c| c.accepts_vip.get()));
+    page.sample(&m::DOWNSTREAM_ACCEPTS, &["forward_proxy"], sum(|c| c.accepts_forward_proxy.get()));
+    page.family(&m::DOWNSTREAM_ERRORS);
+    page.sample(&m::DOWNSTREAM_ERRORS, &["protocol"], sum(|c| c.protocol_errors.get()));
+    page.sample(&m::DOWNSTREAM_ERRORS, &["timeout"], sum(|c| c.timeouts.get()));
+    page.sample(&m::DOWNSTREAM_ERRORS, &["broken"], sum(|c| c.broken.get()));
+    page.sample(&m::DOWNSTREAM_ERRORS, &["panic"], sum(|c| c.panics.get()));
+}
+
+fn process(page: &mut Page, sources: &Sources<'_>) {
+    page.one(&m::MESH_GENERATION, sources.snapshot.generation);
+    page.family(&m::MESH_RELOADS);
+    page.sample(&m::MESH_RELOADS, &["applied"], sources.proxy.reloads_applied.load(Relaxed));
+    page.sample(&m::MESH_RELOADS, &["refused"], sources.proxy.reloads_refused.load(Relaxed));
+    page.one(&m::MESH_REFUSED, sources.proxy.mesh_refused.load(Relaxed));
+    page.one(&m::DRAINING, u8::from(sources.draining));
+    let started = sources.started.duration_since(UNIX_EPOCH).unwrap_or_default();
+    page.one(&m::START_TIME, started.as_secs_f64());
+    if let Some(usage) = Usage::read() {
+        page.one(&m::RESIDENT, usage.resident_bytes);
+        page.one(&m::CPU, usage.cpu.as_secs_f64());
+        page.one(&m::OPEN_FDS, usage.open_fds);
+    }
+    page.family(&m::BUILD_INFO);
+    page.sample(&m::BUILD_INFO, &[env!("CARGO_PKG_VERSION")], 1);
+}
+
+/// What the kernel says of this process.
+struct Usage {
+    resident_bytes: u64,
+    cpu: Duration,
+    open_fds: usize,
+}
+
+impl Usage {
+    fn read() -> Option<Self> {
+        let status = std::fs::read_to_string("/proc/self/status").ok()?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+        let kilobytes: u64 = line.trim().trim_end_matches("kB").trim().parse().ok()?;
+        let stat = std::fs::read_to_string("/proc/self/stat").ok()?;
+        // The command's name may hold spaces and brackets: fields are counted from behind its closing bracket.
+        let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
+        let ticks: u64 = fields.get(11)?.parse::<u64>().ok()? + fields.get(12)?.parse::<u64>().ok()?;
+        Some(Usage {
+            resident_bytes: kilobytes * 1024,
+            // USER_HZ, which is 100 on every Linux that Rust runs on.
+            cpu: Duration::from_millis(ticks * 10),
+            open_fds: std::fs::read_dir("/proc/self/fd").ok()?.count(),
+        })
+    }
+}
+
+/// The reference page of the metrics, in Markdown.
+pub fn reference() -> String {
+    let mut page = String::from("| metric | kind | labels | meaning |\n| --- | --- | --- | --- |\n");
+    for metric in m::ALL {
+        let labels = metric.labels.iter().map(|label| format!("`{label}`")).collect::<Vec<_>>().join(", ");
+        let _ = writeln!(page, "| `{}` | {} | {labels} | {} |", metric.name, metric.kind.as_str(), metric.help);
+    }
+    debug_assert!(m::ALL.iter().all(|metric| (metric.kind == Kind::Counter) == metric.name.ends_with("_total")));
+    page
+}
