@@ -29,8 +29,9 @@ impl PeakEwma {
     /// Takes in a measured latency, in nanoseconds.
     #[inline]
     pub(super) fn observe(&mut self, now: Tick, nanos: u64) {
+        // At least 1, because 0 is "unknown", which any sample replaces.
         let sample = (nanos as f64).max(1.0);
-        if sample >= self.estimate || self.estimate == 0.0 {
+        if sample >= self.estimate {
             self.estimate = sample;
         } else {
             let kept = decay(now.nanos_since(self.stamp) as f64 / DECAY_NANOS);

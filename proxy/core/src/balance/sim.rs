@@ -86,7 +86,7 @@ impl Sim {
         let (millis, failed) = match (self.rule)(endpoint, *now, rng) {
             Answer::Ok(millis) => (millis, false),
             Answer::Fails(millis) => (millis, true),
-            Answer::Never => return std::mem::forget(ticket),
+            Answer::Never => return,
         };
         self.tickets.push(Some((ticket, failed)));
         let at = now.after(Duration::from_secs_f64(millis / 1e3));
