@@ -12,7 +12,7 @@
 //! `sent` and `answered` may be left out: a TCP connection that is only started and finished is balanced by its
 //! connections in flight. The [`Ticket`] ties them together, and stays valid when the endpoint set changes.
 //!
-//! Which endpoints may be picked is decided beforehand, by [`active`], and told by [`Balancer::set_active`]: a pick
+//! Which endpoints may be picked is decided beforehand, by [`active()`], and told by [`Balancer::set_active`]: a pick
 //! checks no flags.
 //!
 //! # P2C
@@ -179,7 +179,7 @@ impl Balancer {
         (self.members.len() - 1) as u32
     }
 
-    /// Tells which endpoints may be picked, by index; see [`active`]. Those without a weight are left out. Indices
+    /// Tells which endpoints may be picked, by index; see [`active()`]. Those without a weight are left out. Indices
     /// must be those of the current set, each at most once.
     ///
     /// Costs time in proportion to their number: call it when an ejection begins or ends, not per request.
