@@ -206,7 +206,7 @@ impl Outlier {
             return None;
         }
         let times = self.next_times(health, now);
-        let duration = (self.config.base_ejection * times).min(self.config.max_ejection);
+        let duration = self.config.base_ejection.saturating_mul(times).min(self.config.max_ejection);
         health.consecutive.store(0, Relaxed);
         health.times.store(times, Relaxed);
         health.ejected_until.store(now.after(duration).0, Release);

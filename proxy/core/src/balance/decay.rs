@@ -8,7 +8,7 @@ use std::f64::consts::{FRAC_1_SQRT_2, LN_2, LOG2_E};
 /// splits off the power of two, which is an exponent's bits, and takes the rest from the exponential series around
 /// its middle.
 #[inline]
-pub(crate) fn decay(x: f64) -> f64 {
+pub(super) fn decay(x: f64) -> f64 {
     if x < 0.03 {
         return 1.0 - x * (1.0 - x * 0.5);
     }

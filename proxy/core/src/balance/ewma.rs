@@ -8,10 +8,10 @@ use super::decay::decay;
 use crate::Tick;
 
 /// How long it takes for a sample's weight to fall to 1/e: 10 s (Finagle, Linkerd).
-pub const DECAY_NANOS: f64 = 10e9;
+pub(super) const DECAY_NANOS: f64 = 10e9;
 
 /// What an endpoint is taken to need as long as nothing at all was measured: 30 ms (Linkerd's default RTT).
-pub const DEFAULT_NANOS: f64 = 30e6;
+pub(super) const DEFAULT_NANOS: f64 = 30e6;
 
 /// One endpoint's latency estimate.
 ///
@@ -19,7 +19,7 @@ pub const DEFAULT_NANOS: f64 = 30e6;
 /// estimate whole. A start value of 30 ms would take half a minute of traffic to be forgotten, and meanwhile hide a
 /// new endpoint from peers that answer in 1 ms. The balancer puts the typical estimate of the others in its place.
 #[derive(Copy, Clone, Debug, Default)]
-pub struct PeakEwma {
+pub(super) struct PeakEwma {
     /// Nanoseconds at `stamp`; 0 is "unknown".
     estimate: f64,
     stamp: Tick,
@@ -28,9 +28,10 @@ pub struct PeakEwma {
 impl PeakEwma {
     /// Takes in a measured latency, in nanoseconds.
     #[inline]
-    pub fn observe(&mut self, now: Tick, nanos: u64) {
+    pub(super) fn observe(&mut self, now: Tick, nanos: u64) {
+        // At least 1, because 0 is "unknown", which any sample replaces.
         let sample = (nanos as f64).max(1.0);
-        if sample >= self.estimate || self.estimate == 0.0 {
+        if sample >= self.estimate {
             self.estimate = sample;
         } else {
             let kept = decay(now.nanos_since(self.stamp) as f64 / DECAY_NANOS);
@@ -40,12 +41,12 @@ impl PeakEwma {
     }
 
     /// Takes in that an answer would have taken `nanos` at the least: somebody gave up, or the connection broke.
-    /// This can raise the estimate and never lowers it, so failing fast can't look like being fast.
+    /// This can raise the estimate, or `unknown` where there's none, and never lowers it: failing fast must not look
+    /// like being fast.
     #[inline]
-    pub fn observe_at_least(&mut self, now: Tick, nanos: u64) {
-        let known = self.read(now).unwrap_or(0.0);
+    pub(super) fn observe_at_least(&mut self, now: Tick, nanos: u64, unknown: f64) {
         let sample = nanos as f64;
-        if sample > known {
+        if sample > self.read(now).unwrap_or(unknown) {
             self.estimate = sample.max(1.0);
             self.stamp = self.stamp.max(now);
         }
@@ -57,7 +58,7 @@ impl PeakEwma {
     /// often it's looked at.
     #[inline]
     #[must_use]
-    pub fn read(&self, now: Tick) -> Option<f64> {
+    pub(super) fn read(&self, now: Tick) -> Option<f64> {
         (self.estimate > 0.0).then(|| self.estimate * decay(now.nanos_since(self.stamp) as f64 / DECAY_NANOS))
     }
 }

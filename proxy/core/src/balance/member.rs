@@ -45,15 +45,14 @@ impl Member {
         (f64::from(self.in_flight) * self.lightness + 1.0) * self.penalty.factor(now)
     }
 
-    /// Expected wait of one more request: latency × requests. `typical` stands in for a latency that isn't known yet.
+    /// How long an answer takes, in nanoseconds. `typical` stands in for a latency that isn't known yet.
     ///
     /// An endpoint which owes answers and has given none for a while takes that while at the least, whatever it took
     /// before: this is what turns traffic away from a stuck endpoint long before the first timeout.
     #[inline]
-    pub(super) fn wait(&self, now: Tick, typical: f64) -> f64 {
+    pub(super) fn latency(&self, now: Tick, typical: f64) -> f64 {
         let known = self.ewma.read(now).unwrap_or(typical);
-        let silent = if self.waiting > 0 { now.nanos_since(self.silent_since) as f64 } else { 0.0 };
-        known.max(silent) * self.requests(now)
+        if self.waiting > 0 { known.max(now.nanos_since(self.silent_since) as f64) } else { known }
     }
 
     #[inline]

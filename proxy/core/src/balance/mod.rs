@@ -12,14 +12,23 @@
 //! `sent` and `answered` may be left out: a TCP connection that is only started and finished is balanced by its
 //! connections in flight. The [`Ticket`] ties them together, and stays valid when the endpoint set changes.
 //!
-//! Which endpoints may be picked is decided beforehand, by [`active`], and told by [`Balancer::set_active`]: a pick
+//! Which endpoints may be picked is decided beforehand, by [`active()`], and told by [`Balancer::set_active`]: a pick
 //! checks no flags.
 //!
 //! # P2C
 //! Peak EWMA and least request use the power of two choices (Mitzenmacher): two endpoints are drawn, and the better
-//! one is taken. Weights work twice: the two are drawn in proportion to their weights, and their requests in flight
-//! count by weight. Peak EWMA takes the first drawn unless the second is better by a fifth. Without that margin tiny
-//! differences in latency would decide every pick on a calm service, and undo the weights.
+//! one is taken, the first one in doubt.
+//!
+//! * Least request: the one with fewer requests in flight.
+//! * Peak EWMA: the one with the lower latency × (requests in flight + 1). Where the two latencies are about the same
+//!   (within a quarter), the requests in flight decide alone: without that margin differences without meaning would
+//!   decide every pick on a calm service.
+//!
+//! Weights work twice: the two are drawn in proportion to their weights, and their requests in flight count by
+//! weight. The margin is a factor of two then, because what the draw gives to a heavy endpoint must not be taken away
+//! for the few more peaks that come with more requests.
+//!
+//! Both multiply an endpoint's requests by a penalty for recent failures; the module `penalty` tells why and how.
 
 mod active;
 mod decay;
@@ -31,8 +40,6 @@ mod tried;
 mod turns;
 
 pub use active::active;
-pub use ewma::PeakEwma;
-pub use penalty::Penalty;
 pub use tried::Tried;
 
 use draw::Draw;
@@ -172,7 +179,7 @@ impl Balancer {
         (self.members.len() - 1) as u32
     }
 
-    /// Tells which endpoints may be picked, by index; see [`active`]. Those without a weight are left out. Indices
+    /// Tells which endpoints may be picked, by index; see [`active()`]. Those without a weight are left out. Indices
     /// must be those of the current set, each at most once.
     ///
     /// Costs time in proportion to their number: call it when an ejection begins or ends, not per request.
@@ -273,7 +280,7 @@ impl Balancer {
             member.heard(now);
             let nanos = now.nanos_since(at);
             if failed {
-                member.ewma.observe_at_least(now, nanos);
+                member.ewma.observe_at_least(now, nanos, self.typical);
             } else {
                 member.ewma.observe(now, nanos);
                 let estimate = member.ewma.read(now).unwrap_or(self.typical);
@@ -289,11 +296,12 @@ impl Balancer {
 
     /// The attempt is over.
     #[inline]
+    #[expect(clippy::needless_pass_by_value, reason = "an attempt ends once: the ticket is used up")]
     pub fn finished(&mut self, ticket: Ticket, now: Tick, end: End) {
         let Ticket { slot, stage } = ticket;
         let member = &mut self.members[slot as usize];
         if let Stage::Sent(at) = stage {
-            member.ewma.observe_at_least(now, now.nanos_since(at));
+            member.ewma.observe_at_least(now, now.nanos_since(at), self.typical);
             member.gave_up();
         }
         match (end, stage) {
@@ -316,11 +324,16 @@ impl Balancer {
     #[inline]
     fn better(&self, now: Tick, first: u32, second: u32) -> u32 {
         let (one, two) = (&self.members[first as usize], &self.members[second as usize]);
-        let swap = match self.policy {
-            Policy::PeakEwma => two.wait(now, self.typical) < 0.8 * one.wait(now, self.typical),
-            _ => two.requests(now) < one.requests(now),
-        };
-        if swap { second } else { first }
+        let (mut load_one, mut load_two) = (one.requests(now), two.requests(now));
+        if self.policy == Policy::PeakEwma {
+            let (latency_one, latency_two) = (one.latency(now, self.typical), two.latency(now, self.typical));
+            let margin = if self.draw.is_uniform() { 1.25 } else { 2.0 };
+            if latency_one > margin * latency_two || latency_two > margin * latency_one {
+                load_one *= latency_one;
+                load_two *= latency_two;
+            }
+        }
+        if load_two < load_one { second } else { first }
     }
 
     /// A slot for a retry; `None` when all active ones were tried.

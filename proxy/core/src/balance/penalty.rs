@@ -30,7 +30,7 @@ const NEGLIGIBLE: f64 = 0.005;
 
 /// One endpoint's failure score.
 #[derive(Copy, Clone, Debug, Default)]
-pub struct Penalty {
+pub(super) struct Penalty {
     /// 0 (well) to 1 (fails always), at `stamp`.
     score: f64,
     stamp: Tick,
@@ -39,7 +39,7 @@ pub struct Penalty {
 impl Penalty {
     /// Takes in a success. Free for an endpoint that's well.
     #[inline]
-    pub fn succeeded(&mut self, now: Tick) {
+    pub(super) fn succeeded(&mut self, now: Tick) {
         if self.score > 0.0 {
             let score = self.score(now) * (1.0 - STEP);
             self.set(now, if score < NEGLIGIBLE { 0.0 } else { score });
@@ -48,7 +48,7 @@ impl Penalty {
 
     /// Takes in a failure: 429, 502, 503, 504, gRPC UNAVAILABLE, a reset, a timeout, a connect failure.
     #[inline]
-    pub fn failed(&mut self, now: Tick) {
+    pub(super) fn failed(&mut self, now: Tick) {
         let score = self.score(now);
         self.set(now, score + (1.0 - score) * STEP);
     }
@@ -56,7 +56,7 @@ impl Penalty {
     /// What the load of the endpoint is multiplied by: 1 (well) to 101 (fails always).
     #[inline]
     #[must_use]
-    pub fn factor(&self, now: Tick) -> f64 {
+    pub(super) fn factor(&self, now: Tick) -> f64 {
         if self.score == 0.0 {
             return 1.0;
         }
