@@ -1,6 +1,5 @@
 """What a process costs: CPU, memory, system calls."""
 
-import os
 import re
 import signal
 import subprocess
@@ -10,9 +9,6 @@ from pathlib import Path
 
 from load import LoadError
 from procs import StartError
-
-TICKS = os.sysconf("SC_CLK_TCK")
-
 
 def cpu_ns(pid):
     """CPU time (user and system) of all threads so far, in nanoseconds.
@@ -37,13 +33,19 @@ def rss_mb(pid):
     return 0.0
 
 
-def core_busy_ns(cpu):
-    """How long this core has been busy so far, by anyone (10 ms steps)."""
-    for line in Path("/proc/stat").read_text().splitlines():
-        if line.startswith(f"cpu{cpu} "):
-            user, nice, system, _idle, _iowait, irq, softirq, steal = map(int, line.split()[1:9])
-            return (user + nice + system + irq + softirq + steal) * 1_000_000_000 // TICKS
-    return 0
+def waited_ns(pid):
+    """How long its threads have been ready to run while something else had the core.
+
+    That, and not the core's idle time, tells whether other work got into the way: /proc/stat samples by ticks and is
+    off by tens of percent for work made of very short bursts.
+    """
+    total = 0
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        try:
+            total += int((task / "schedstat").read_text().split()[1])
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+    return total
 
 
 @dataclass
@@ -58,19 +60,19 @@ class Sample:
     rss_busy_mb: float  # highest while the load ran
     rss_after_mb: float
     core_share: float  # how much of its core the proxy used, 0..1
-    foreign_share: float  # how much of that core others used, 0..1
+    waited_share: float  # how much of the time it was ready to run, but other work had its core, 0..1
     requests: int
     errors: int
 
 
-def one_round(loader, case, running, seconds, proxy_cpu):
+def one_round(loader, case, running, seconds):
     """Runs the load once and says what it cost the proxy."""
     busy = [rss_mb(running.pid)]
-    cpu0, core0, t0 = cpu_ns(running.pid), core_busy_ns(proxy_cpu), time.monotonic()
+    cpu0, waited0, t0 = cpu_ns(running.pid), waited_ns(running.pid), time.monotonic()
     load = loader.run(case, running.targets[case.protocol], seconds, lambda: busy.append(rss_mb(running.pid)))
     took = time.monotonic() - t0
     used = cpu_ns(running.pid) - cpu0
-    core = core_busy_ns(proxy_cpu) - core0
+    waited = waited_ns(running.pid) - waited0
     return Sample(
         cpu_us=used / 1000 / case.units(load.requests),
         rate=load.rate,
@@ -80,7 +82,7 @@ def one_round(loader, case, running, seconds, proxy_cpu):
         rss_busy_mb=max(busy),
         rss_after_mb=rss_mb(running.pid),
         core_share=used / 1e9 / took,
-        foreign_share=max(0.0, (core - used) / 1e9 / took),
+        waited_share=waited / 1e9 / took,
         requests=load.requests,
         errors=load.errors,
     )
@@ -89,7 +91,8 @@ def one_round(loader, case, running, seconds, proxy_cpu):
 # The calls a proxy is made of: the table behind the total. Counted by name where the kernel knows the tracepoint.
 _NAMED = ["epoll_wait", "epoll_pwait", "epoll_pwait2", "epoll_ctl", "read", "write", "readv", "writev", "recvfrom",
           "recvmsg", "sendto", "sendmsg", "sendfile64", "splice", "accept4", "socket", "connect", "close", "futex",
-          "setsockopt", "getsockopt", "madvise", "mmap", "munmap", "brk", "io_uring_enter"]
+          "setsockopt", "getsockopt", "shutdown", "madvise", "mmap", "munmap", "mremap", "brk", "io_uring_enter",
+          "clock_gettime", "gettimeofday", "getrandom", "sched_yield", "rt_sigprocmask", "timerfd_settime"]
 
 
 class Syscalls:

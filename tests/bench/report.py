@@ -45,12 +45,11 @@ def warnings(case_result, names):
     if not steady["ok"]:
         out.append(f"this run says nothing: {names[steady['proxy']]} moved by {steady['worst_spread'] * 100:.0f} % "
                    f"between rounds (limit {STEADY * 100:.0f} %)")
-    noisy = {names[n]: max(r["foreign_share"] for r in p["rounds"]) for n, p in case_result["proxies"].items()
+    waits = {name: max(r["waited_share"] for r in p["rounds"]) for name, p in case_result["proxies"].items()
              if p.get("rounds")}
-    if noisy and max(noisy.values()) > 0.10:
-        who = max(noisy, key=noisy.get)
-        out.append(f"other work took up to {noisy[who] * 100:.0f} % of the proxy's core (while {who} was measured): "
-                   "CPU per request suffers a little from it, rates and latencies a lot")
+    who = max(waits, key=waits.get, default=None)
+    if who and waits[who] > 0.05:
+        out.append(f"other work had the proxies' core: {names[who]} waited {waits[who] * 100:.0f} % of a round for it")
     return out
 
 
@@ -75,7 +74,7 @@ def case_table(case_result, names):
     lines += ["  " + gate_line(verdict, names) for verdict in case_result["gates"]]
     lines += [f"  ! {warning}" for warning in warnings(case_result, names)]
     lines += [f"  – {names.get(name, name)} not measured: {why.splitlines()[0]}"
-              for name, why in case_result["skipped"].items()]
+              for name, why in case_result["skipped"].items() if name != "haproxy-tcp"]
     return "\n".join(lines)
 
 
