@@ -28,7 +28,8 @@ def block(results, peers, machine):
             continue
         if case["metric"] != "cpu_us":
             lines.append(_row(f"– CPU µs per {case['unit']}", case, "cpu_us", 2, order))
-        lines.append(_row(f"– system calls per {case['unit']}", case, "syscalls", 2, order))
+        if any("syscalls" in proxy.get("median", {}) for proxy in case["proxies"].values()):
+            lines.append(_row(f"– system calls per {case['unit']}", case, "syscalls", 2, order))
         lines.append(_row("– requests/s", case, "rate", 0, order))
         lines.append(_row("– p99 latency µs", case, "p99_us", 0, order))
     verdicts = [f"- {case['name']}: {gate_line(v, names)}" for case in results for v in case["gates"]]
@@ -38,8 +39,10 @@ def block(results, peers, machine):
     if loud:
         lines += ["", "Before you believe it:", "", *loud]
     versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
-    worst = max((case["steady"]["worst_spread"] for case in results), default=0.0)
+    spreads = [case["steady"]["worst_spread"] for case in results if case["steady"]["worst_spread"] is not None]
+    moved = f"the controls moved by at most {max(spreads) * 100:.0f} % between rounds" if spreads \
+        else "whether the controls were steady is unknown"
     lines += ["", f"Medians of {machine['rounds']} rounds of {machine['seconds']} s, proxies alternating; proxy alone on one "
-              f"core, load and backends on another; the controls moved by at most {worst * 100:.0f} % between rounds. "
+              f"core, load and backends on another; {moved}. "
               f"{machine['cpu']}, Linux {machine['kernel']}; {versions}; {machine['date']}. `tests/bench/run` repeats it."]
     return "\n".join(lines) + "\n"

@@ -42,7 +42,7 @@ def warnings(case_result, names):
     """What a reader must know before believing the figures of a case."""
     out = []
     steady = case_result["steady"]
-    if not steady["ok"]:
+    if steady["ok"] is False:
         out.append(f"this run says nothing: {names[steady['proxy']]} moved by {steady['worst_spread'] * 100:.0f} % "
                    f"between rounds (limit {STEADY * 100:.0f} %)")
     waits = {name: max(r["waited_share"] for r in p["rounds"]) for name, p in case_result["proxies"].items()
@@ -50,6 +50,8 @@ def warnings(case_result, names):
     who = max(waits, key=waits.get, default=None)
     if who and waits[who] > 0.05:
         out.append(f"other work had the proxies' core: {names[who]} waited {waits[who] * 100:.0f} % of a round for it")
+    if any(len(p.get("rounds", ())) == 1 for p in case_result["proxies"].values()):
+        out.append("one round only: whether the controls were steady is unknown")
     return out
 
 
