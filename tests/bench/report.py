@@ -1,0 +1,100 @@
+"""The report on the terminal."""
+
+from gates import STEADY
+
+# (heading, key of the medians, digits)
+_LOADED = [("CPU µs/{unit}", "cpu_us", 2), ("± spread", None, 0), ("calls/{unit}", "syscalls", 2), ("req/s", "rate", 0),
+           ("p50 µs", "p50_us", 0), ("p99 µs", "p99_us", 0), ("mean µs", "mean_us", 1), ("MB start", "rss_start_mb", 1),
+           ("MB busy", "rss_busy_mb", 1), ("MB after", "rss_after_mb", 1), ("core", "core_share", -1)]
+_IDLE = [("MB idle", "rss_start_mb", 1), ("idle CPU µs/s", "idle_cpu_us_per_second", 0)]
+
+
+def number(value, digits):
+    """`12,345`, `1.68`, `98 %` (digits -1), or a dash."""
+    if value is None:
+        return "–"
+    if digits == -1:
+        return f"{value * 100:.0f} %"
+    return f"{value:,.{digits}f}"
+
+
+def titles(peers):
+    """name -> title."""
+    return {peer.name: peer.title for peer in peers}
+
+
+def gate_line(verdict, names):
+    """One line on one gate: what we have, what is asked, whether it is met."""
+    mark = lambda met: "✓" if met else "✗"
+    if verdict["against"]:
+        have = f"{verdict['value']:.3f} × {names.get(verdict['against'], verdict['against'])}"
+        limit = "≤ {:.2f}"
+    else:
+        have = f"{verdict['value']:.1f} MB"
+        limit = "≤ {:.0f} MB"
+    line = f"{verdict['what']}: {have:<18} gate {limit.format(verdict['gate'])} {mark(verdict['gate_met'])}"
+    if verdict["goal"] is not None:
+        line += f"   goal {limit.format(verdict['goal'])} {mark(verdict['goal_met'])}"
+    return line
+
+
+def warnings(case_result, names):
+    """What a reader must know before believing the figures of a case."""
+    out = []
+    steady = case_result["steady"]
+    if steady["ok"] is False:
+        out.append(f"this run says nothing: {names[steady['proxy']]} moved by {steady['worst_spread'] * 100:.0f} % "
+                   f"between rounds (limit {STEADY * 100:.0f} %)")
+    waits = {name: max(r["waited_share"] for r in p["rounds"]) for name, p in case_result["proxies"].items()
+             if p.get("rounds")}
+    who = max(waits, key=waits.get, default=None)
+    if who and waits[who] > 0.05:
+        out.append(f"other work had the proxies' core: {names[who]} waited {waits[who] * 100:.0f} % of a round for it")
+    if any(len(p.get("rounds", ())) == 1 for p in case_result["proxies"].values()):
+        out.append("one round only: whether the controls were steady is unknown")
+    return out
+
+
+def case_table(case_result, names):
+    """A case as aligned text."""
+    unit = {"request": "req"}.get(case_result["unit"], case_result["unit"])
+    columns = _IDLE if "idle_cpu_us_per_second" in next(iter(case_result["proxies"].values()), {}).get("median", {}) \
+        else _LOADED
+    rows = [["proxy"] + [heading.format(unit=unit) for heading, _, _ in columns]]
+    for name, result in case_result["proxies"].items():
+        row = [names[name]]
+        for _, key, digits in columns:
+            if key is None:
+                row.append(number(result["spread"]["cpu_us"], -1))
+            else:
+                row.append(number(result["median"].get(key), digits))
+        rows.append(row)
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    lines = [f"{case_result['name']}: {case_result['title']}"]
+    for row in rows:
+        lines.append("  " + row[0].ljust(widths[0]) + "".join("  " + cell.rjust(w) for cell, w in zip(row[1:], widths[1:])))
+    lines += ["  " + gate_line(verdict, names) for verdict in case_result["gates"]]
+    lines += [f"  ! {warning}" for warning in warnings(case_result, names)]
+    lines += [f"  – {names.get(name, name)} not measured: {why.splitlines()[0]}"
+              for name, why in case_result["skipped"].items() if name != "haproxy-tcp"]
+    return "\n".join(lines)
+
+
+def whole(results, peers, machine):
+    """Everything, for the terminal."""
+    names = titles(peers)
+    parts = [machine_line(machine)]
+    parts += [case_table(case, names) for case in results]
+    notes = [f"  {peer.title}: {note}" for peer in peers for note in peer.notes]
+    if notes:
+        parts.append("Notes\n" + "\n".join(notes))
+    return "\n\n".join(parts)
+
+
+def machine_line(machine):
+    """Where and when, and what ran."""
+    versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
+    return (f"{machine['date']}  {machine['cpu']}, {machine['cpus']} cores, Linux {machine['kernel']}\n"
+            f"{versions}\nproxy on core {machine['proxy_cpu']}, load and backends on core {machine['load_cpu']}; "
+            f"medians of {machine['rounds']} rounds of {machine['seconds']} s, alternating; "
+            f"system calls counted by {machine['syscalls_by'] or 'nothing (neither perf nor strace works here)'}")

@@ -1,0 +1,162 @@
+"""One case from start to end: start the proxies, check them, warm up, alternate the rounds, count system calls."""
+
+import time
+from dataclasses import asdict
+
+import gates
+import measure
+import verify
+from load import LoadError
+from procs import StartError
+from stats import med, spread
+from verify import WrongAnswer
+
+# A round is done again, at most twice, when the proxy waited more than this share of the time for its core:
+# other work that takes turns with it also evicts its cache. Judged by that share alone, never by the figure itself.
+REPEATS = 2
+WAITED_LIMIT = 0.05
+# On a machine that never falls quiet repeating helps nothing: after so many vain ones in a row, no more of it.
+VAIN_LIMIT = 6
+# A proxy that has just become ready may still be setting itself up.
+SETTLE_SECONDS = 1.0
+
+
+class Bench:
+    """What all cases share."""
+
+    def __init__(self, world, loader, syscalls, say, options):
+        self.world = world
+        self.loader = loader
+        self.syscalls = syscalls
+        self.say = say
+        self.options = options
+        self.vain = 0  # repeats in a row that were disturbed too
+
+    def run(self, case, peers):
+        """Measures one case; returns its result as plain data, ready for JSON."""
+        result = {"name": case.name, "title": case.title, "unit": case.unit, "metric": case.metric,
+                  "proxies": {}, "skipped": {}}
+        runnings = []
+        try:
+            for peer in peers:
+                self._start(case, peer, runnings, result)
+            time.sleep(SETTLE_SECONDS)
+            for running in runnings:
+                result["proxies"][running.peer.name]["rss_start_mb"] = measure.rss_mb(running.pid)
+            if case.tool == "none":
+                self._idle(runnings, result)
+            else:
+                self._load(case, runnings, result)
+        finally:
+            for running in runnings:
+                # SIGKILL after a short grace; a proxy's own drain is not what is measured here.
+                self.world.pack.stop(running.proc, grace=0.5)
+        result["gates"] = gates.judge(result)
+        worst, who = gates.steadiness(result)
+        # One round has no spread: then whether the controls were steady is unknown.
+        known = case.tool != "none" and self.options.rounds > 1
+        result["steady"] = {"worst_spread": worst if known else None, "proxy": who,
+                            "ok": worst <= gates.STEADY if known else None}
+        return result
+
+    def _start(self, case, peer, runnings, result):
+        why = case.why_skipped(peer.name)
+        if why:
+            result["skipped"][peer.name] = why
+            return
+        try:
+            running = peer.start()
+        except StartError as error:
+            if peer.control:
+                raise
+            # Bowline may be younger than its bench: the controls are worth measuring alone.
+            result["skipped"][peer.name] = str(error)
+            self.say(f"  {case.name}: {peer.title} skipped: {error}")
+            return
+        runnings.append(running)
+        result["proxies"][peer.name] = {}
+
+    def _idle(self, runnings, result):
+        before = [measure.cpu_ns(running.pid) for running in runnings]
+        start = time.monotonic()
+        time.sleep(self.options.seconds)
+        took = time.monotonic() - start
+        for running, cpu in zip(runnings, before):
+            entry = result["proxies"][running.peer.name]
+            used = (measure.cpu_ns(running.pid) - cpu) / 1e3 / took
+            entry["median"] = {"rss_start_mb": entry["rss_start_mb"], "idle_cpu_us_per_second": used}
+
+    def _load(self, case, runnings, result):
+        for running in list(runnings):
+            try:
+                note = verify.check(self.world.pack, self.world.tools, self.loader.cpus, case, running)
+                self.loader.run(case, running.targets[case.protocol], 1)  # warm-up: pools, caches, allocator
+                if case.connections * case.streams >= 16 and case.protocol != "tcp" and not running.peer.floor:
+                    verify.check_balance(running, getattr(self.world.backend, "h2" if case.protocol == "h2" else "h1"))
+                result["proxies"][running.peer.name]["checked"] = note
+            except (WrongAnswer, LoadError, StartError) as error:
+                self._give_up(case, running, result, error)
+        samples = {running.peer.name: [] for running in runnings}
+        for number in range(self.options.rounds):
+            # Rotated, so that no proxy always follows the same other one.
+            turn = number % max(1, len(runnings))
+            for running in runnings[turn:] + runnings[:turn]:
+                name = running.peer.name
+                if name not in result["proxies"]:
+                    continue
+                try:
+                    sample = self._round(case, running)
+                except (LoadError, StartError, OSError) as error:
+                    self._give_up(case, running, result, error)
+                    continue
+                samples[name].append(sample)
+                self.say(f"  {case.name:<10} round {number + 1}/{self.options.rounds}  {running.peer.title:<12}"
+                         f"{sample.cpu_us:9.2f} µs/{case.unit:<7} {sample.rate:9.0f}/s  "
+                         f"p50 {sample.p50_us:7.0f} µs  {sample.rss_busy_mb:6.1f} MB")
+        for running in runnings:
+            entry = result["proxies"].get(running.peer.name)
+            if entry is None:
+                continue
+            rounds = [asdict(sample) for sample in samples[running.peer.name]]
+            entry["rounds"] = rounds
+            entry["median"] = {key: med([r[key] for r in rounds]) for key in rounds[0]}
+            entry["median"]["rss_start_mb"] = entry["rss_start_mb"]
+            entry["spread"] = {key: spread([r[key] for r in rounds]) for key in ("cpu_us", "p50_us", "rate")}
+        # In a quick run only where the count differs between proxies by design; the others would say the same.
+        if not self.options.no_syscalls and not (self.options.quick and case.metric != "cpu_us"):
+            self._syscalls(case, runnings, result)
+
+    def _round(self, case, running):
+        """One round; done again if other work disturbed it."""
+        for attempt in range(REPEATS + 1):
+            sample = measure.one_round(self.loader, case, running, self.options.seconds)
+            if sample.waited_share <= WAITED_LIMIT:
+                self.vain = 0
+                break
+            if attempt == REPEATS or self.vain >= VAIN_LIMIT:
+                break
+            self.vain += 1
+            self.say(f"  {case.name:<10} {running.peer.title} waited {sample.waited_share * 100:.0f} % of the time for "
+                     f"its core: {'again' if self.vain < VAIN_LIMIT else 'this machine is busy, no more repeats'}")
+        return sample
+
+    def _syscalls(self, case, runnings, result):
+        for running in runnings:
+            entry = result["proxies"].get(running.peer.name)
+            if entry is None:
+                continue
+            counted = self.syscalls.count(self.world.pack, self.loader, case, running, 1)
+            if counted:
+                per_request = case.units(1)
+                entry["median"]["syscalls"] = counted[0] / per_request
+                entry["syscalls_by_name"] = {name: calls / per_request for name, calls in counted[1].items()}
+
+    def _give_up(self, case, running, result, error):
+        """A proxy that fails is left out of the case, with the reason; it must not take the others with it."""
+        name = running.peer.name
+        result["skipped"][name] = str(error)
+        result["proxies"].pop(name, None)
+        if not running.proc.alive():
+            result["skipped"][name] += f" (it ended with code {running.proc.popen.returncode})"
+        self.say(f"  {case.name}: {running.peer.title} left out: {result['skipped'][name]}\n"
+                 f"{running.proc.last_words()}")
