@@ -97,9 +97,7 @@ impl Walk {
                 Some(property) => walk.property(property, entry),
                 None if free.is_object() => walk.value(free, &entry.value),
                 None => {
-                    let valid: Vec<&str> =
-                        properties.into_iter().flatten().map(|(k, _)| k.as_str()).collect();
-                    walk.unknown_key(entry, &valid);
+                    walk.unknown_key(entry, &keys_of(properties));
                 }
             });
         }

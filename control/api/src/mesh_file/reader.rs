@@ -309,6 +309,9 @@ fn ambiguous_number(at: Position, text: &str) -> Fault {
 /// The parser's own words, and the usual cause where it can be told.
 fn syntax_fault(text: &str, marker: Marker, info: &str) -> Fault {
     let at = Position { line: marker.line().max(1), column: marker.col() + 1 };
+    if info == "recursion limit exceeded" {
+        return too_deep(at);
+    }
     let fault = Fault::new(at, format!("not valid YAML: {info}"));
     let indent = |line: &str| line.len() - line.trim_start().len();
     // The parser may have gone on to the next line before it noticed.
