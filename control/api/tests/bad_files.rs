@@ -281,6 +281,39 @@ fn a_bad_file_is_refused_at_its_line() {
     }
 }
 
+/// A terminal obeys what it is shown: escapes in a file must not get there as they are.
+#[test]
+fn messages_carry_no_control_characters() {
+    for body in [
+        r#"    "\e[31m\n": 1"#,
+        r#"    retry: { on: ["\e[31m"] }"#,
+        r#"    retry: { on: "\e[31m" }"#,
+        r#"    retry: { "\a": 1, "\a": 1 }"#,
+        r#"    clientAliases: [{ dnsName: "\e[31m", port: 80 }]"#,
+        r#"    portName: "\e[31m\n""#,
+        r#"    appProtocol: "\e[31m""#,
+        r#"    timeout: "\e[31m""#,
+        r#"    timeout: { connectSeconds: "1\e" }"#,
+        r#"  - portName: "\e[31m"
+    endpoints: { static: [] }"#,
+    ] {
+        for body in [body.to_owned(), format!("{body}\n    frobnicate: 1")] {
+            let text = format!(
+                "namespace: a\nservices:\n  - discoveryName: server\n    endpoints: {{ static: [] }}\n{body}\n"
+            );
+            let Err(problems) = parse("mesh.yaml", &text) else { continue };
+            for problem in &problems {
+                let said = format!("{}{}", problem.path, problem.message);
+                assert!(!said.contains(char::is_control), "{body}\n{said:?}");
+                let help = problem.help.as_deref().unwrap_or_default();
+                assert!(!help.contains(char::is_control), "{body}\n{help:?}");
+            }
+        }
+    }
+    let said = problems_of(r#"    "\e[31m": 1"#).to_string();
+    assert!(said.contains(r#"services[0]."\u{1b}[31m": unknown key "\u{1b}[31m""#), "{said}");
+}
+
 #[test]
 fn the_words_are_these() {
     let text = "\

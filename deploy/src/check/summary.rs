@@ -88,7 +88,8 @@ fn endpoints(service: &Service) -> String {
     let mut words = vec![format!("{} static", list.len())];
     let zones: BTreeSet<&str> = list.iter().filter_map(|e| e.zone.as_deref()).collect();
     if !zones.is_empty() {
-        let zones: Vec<&str> = zones.into_iter().collect();
+        // A zone is any text, and a terminal would obey what is in it.
+        let zones: Vec<String> = zones.into_iter().map(|zone| zone.escape_debug().to_string()).collect();
         words.push(format!("zones {}", zones.join(" ")));
     }
     let drained = list.iter().filter(|e| e.weight == 0).count();

@@ -93,7 +93,7 @@ impl Walk {
         let free = &schema["additionalProperties"];
         for entry in entries {
             let known = properties.and_then(|p| p.get(&entry.key));
-            self.below(&entry.key, |walk| match known {
+            self.below(&words::step(&entry.key), |walk| match known {
                 Some(property) => walk.property(property, entry),
                 None if free.is_object() => walk.value(free, &entry.value),
                 None => {
@@ -129,7 +129,8 @@ impl Walk {
             let help = match &node.content {
                 Content::Mapping(_) => Some("begin each element with \"- \"".to_owned()),
                 Content::Scalar { text, plain } if resolve(text, *plain) != Scalar::Null => {
-                    Some(format!("write [{text}]")).filter(|h| h.len() < 80)
+                    let short = text.len() < 80 && !text.contains(char::is_control);
+                    short.then(|| format!("write [{text}]"))
                 }
                 _ => None,
             };
@@ -267,7 +268,7 @@ impl Walk {
         let mut chosen: Vec<&str> = Vec::new();
         for entry in entries {
             let branch = tagged.iter().find(|(tag, _)| *tag == entry.key);
-            self.below(&entry.key, |walk| match branch {
+            self.below(&words::step(&entry.key), |walk| match branch {
                 Some((tag, branch)) => {
                     chosen.push(tag);
                     match schema::not_yet(branch) {

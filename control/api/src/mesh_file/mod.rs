@@ -247,8 +247,11 @@ fn combine(sources: &[Source], options: &Options, mut problems: Vec<Problem>) ->
                 column: node.at.column,
                 path: "namespace".to_owned(),
                 message: format!(
-                    "\"{text}\" is not the namespace \"{one}\" of {}:{}; a folder is one namespace",
-                    first.name, at.at.line
+                    "{} is not the namespace {} of {}:{}; a folder is one namespace",
+                    words::quoted(text),
+                    words::quoted(one),
+                    first.name,
+                    at.at.line
                 ),
                 help: None,
             }),

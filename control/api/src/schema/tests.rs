@@ -156,7 +156,7 @@ fn the_schema_uses_nothing_that_the_check_does_not_know() {
                     assert!(known.contains(&value.as_str().unwrap()), "{schema}");
                 }
                 "$ref" => {
-                    assert!(resolve(Box::leak(Box::new(schema.clone()))).get("$ref").is_none(), "{schema}")
+                    assert!(resolve(Box::leak(Box::new(schema.clone()))).get("$ref").is_none(), "{schema}");
                 }
                 _ => {}
             }

@@ -90,7 +90,7 @@ fn a_pin_wins_over_all() {
     let names = names(3);
     let first = fresh(VipRange::DEFAULT, &names);
     let (victim, taken) = first.vips.iter().next().map(|(n, v)| (n.clone(), *v)).unwrap();
-    let mut pinned = names.clone();
+    let mut pinned = names;
     pinned.insert("pinned.a".to_owned(), Some(taken));
     let second = allocate(VipRange::DEFAULT, &pinned, &first.record, 2_000_000).unwrap();
     assert_eq!(second.vips["pinned.a"], taken);
