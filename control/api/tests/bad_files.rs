@@ -368,6 +368,15 @@ fn json_is_explained_in_its_own_words() {
 }
 
 #[test]
+fn a_thousand_problems_are_enough() {
+    let text = format!("namespace: a\nservices:\n{}", "  - foo: 1\n".repeat(100_000));
+    let problems = parse("mesh.yaml", &text).unwrap_err();
+    assert!((1000..1010).contains(&problems.len()), "{}", problems.len());
+    let last = problems.as_slice().last().unwrap();
+    assert!(last.message.contains("the rest of the file was not looked at"), "{last}");
+}
+
+#[test]
 fn a_bomb_is_defused() {
     // A billion laughs: ten anchors of ten aliases each.
     let mut laughs = "namespace: a\nl0: &l0 [x, x, x, x, x, x, x, x, x, x]\n".to_owned();

@@ -22,11 +22,25 @@ pub(super) struct Finding {
     pub(super) help: Option<String>,
 }
 
-/// Checks a document against the schema of mesh files.
-pub(super) fn check(root: &Node) -> Vec<Finding> {
+/// How many findings a walk makes before it gives up: nobody reads more, and a file that is no mesh file at all must not
+/// cost minutes and megabytes.
+pub(super) const MAX_FINDINGS: usize = 1000;
+
+/// Checks a document against the schema of mesh files. `Err` if it gave up, and the rest is unknown.
+pub(super) fn check(root: &Node) -> Result<Vec<Finding>, Vec<Finding>> {
     let mut walk = Walk { path: String::new(), findings: Vec::new() };
     walk.value(schema::shared(), root);
-    walk.findings
+    if walk.findings.len() >= MAX_FINDINGS {
+        walk.path.clear();
+        let at = walk.findings.last().map(|f| f.at).unwrap_or_default();
+        walk.report(
+            at,
+            format!("{MAX_FINDINGS} problems are enough: the rest of the file was not looked at"),
+            None,
+        );
+        return Err(walk.findings);
+    }
+    Ok(walk.findings)
 }
 
 struct Walk {
@@ -39,8 +53,11 @@ impl Walk {
         self.findings.push(Finding { at, path: self.path.clone(), message: message.into(), help });
     }
 
-    /// Runs with the path one step longer.
+    /// Runs with the path one step longer; not at all once there are findings enough.
     fn below(&mut self, step: &str, run: impl FnOnce(&mut Self)) {
+        if self.findings.len() >= MAX_FINDINGS {
+            return;
+        }
         let length = self.path.len();
         if length > 0 && !step.starts_with('[') {
             self.path.push('.');

@@ -179,7 +179,13 @@ impl Source {
                 return None;
             }
         };
-        let findings = check::check(&root);
+        let findings = match check::check(&root) {
+            Ok(findings) => findings,
+            Err(findings) => {
+                problems.extend(findings.into_iter().map(|finding| in_file(&name, finding)));
+                return None;
+            }
+        };
         let broken = findings.iter().filter_map(|f| service_index(&f.path)).collect();
         problems.extend(findings.into_iter().map(|finding| in_file(&name, finding)));
         Some(Self { name, root, broken })
