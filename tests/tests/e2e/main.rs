@@ -2,7 +2,19 @@
 #![allow(missing_docs)]
 
 mod acceptance;
+mod admin;
+mod balancing;
+mod bodies;
+mod bridges;
+mod grpc;
+mod headers;
+mod hostile;
+mod interop;
+mod life;
+mod reload;
 mod retry;
+mod timeouts;
+mod way_in;
 
 use bowline_tests::proxy::Builder;
 

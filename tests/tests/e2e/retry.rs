@@ -152,7 +152,8 @@ async fn other_statuses_are_not_tried_again() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_response_that_breaks_off_after_its_head_is_not_tried_again() {
-    let half = Reply::raw("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf").then_close();
+    let close = Reply::close().after(Duration::from_millis(300));
+    let half = Reply::raw("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf").then(close);
     let pair = pair(half, Moment::Whole, json!({})).await;
     let mut raw = bowline_tests::Raw::connect(pair.proxy.outbound).await;
     raw.send(format!("GET {} HTTP/1.1\r\nHost: x\r\n\r\n", bowline_tests::url("server", "/"))).await;
