@@ -50,6 +50,7 @@ enum Step {
     Send(Vec<u8>),
     Pause(Duration),
     Await(Gate),
+    Flood,
     Hang,
     Close,
     Reset,
@@ -91,6 +92,12 @@ impl Reply {
     #[must_use]
     pub fn raw(bytes: impl Into<Vec<u8>>) -> Self {
         Reply(vec![Step::Send(bytes.into())])
+    }
+
+    /// Bytes, as fast as they are taken, for ever.
+    #[must_use]
+    pub fn flood() -> Self {
+        Reply(vec![Step::Flood])
     }
 
     /// Nothing, and an orderly close.
@@ -283,7 +290,10 @@ impl Backend {
 
     /// Waits until the proxy has closed so many connections on which an answer, or the rest of a request, was due.
     pub async fn was_left(&self, n: usize) {
-        eventually("the proxy leaves the backend", async || (self.state.gone.load(SeqCst) >= n).then_some(())).await;
+        eventually("the proxy leaves the backend", async || {
+            (self.state.gone.load(SeqCst) >= n).then_some(())
+        })
+        .await;
     }
 
     /// Closes the listener and all connections, with whatever is under way on them.
@@ -360,6 +370,12 @@ async fn perform(wire: &mut Wire, reply: Reply, request: &mut Received, state: &
                 () = gate.passed() => {}
                 () = wire.peer_gone() => { left(state); return over(io::ErrorKind::BrokenPipe) }
             },
+            Step::Flood => {
+                let bytes = vec![b'x'; 1 << 16];
+                loop {
+                    wire.send(&bytes).await.inspect_err(|_| left(state))?;
+                }
+            }
             Step::Hang => {
                 wire.peer_gone().await;
                 left(state);

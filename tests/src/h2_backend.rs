@@ -112,7 +112,10 @@ impl H2Backend {
     /// Waits until a client has reset a stream, and says why it did.
     pub async fn was_reset(&self) -> Reason {
         let resets = &self.state.resets;
-        eventually("a stream is reset", async || resets.lock().unwrap_or_else(PoisonError::into_inner).first().copied()).await
+        eventually("a stream is reset", async || {
+            resets.lock().unwrap_or_else(PoisonError::into_inner).first().copied()
+        })
+        .await
     }
 
     /// Waits until so many connections have ended.
@@ -153,8 +156,16 @@ async fn accept(listener: TcpListener, state: Arc<State>, handler: Handler) {
     }
 }
 
-async fn serve(tcp: tokio::net::TcpStream, connection: usize, state: &Arc<State>, handler: &Handler) -> Result<(), h2::Error> {
-    let mut io = h2::server::Builder::new().initial_connection_window_size(8 << 20).handshake(tcp).await?;
+async fn serve(
+    tcp: tokio::net::TcpStream,
+    connection: usize,
+    state: &Arc<State>,
+    handler: &Handler,
+) -> Result<(), h2::Error> {
+    // The budget: as in the client, a backend that reads late is no reason for h2 to end the connection.
+    let mut builder = h2::server::Builder::new();
+    let mut io =
+        builder.initial_connection_window_size(8 << 20).data_frame_budget(1 << 40).handshake(tcp).await?;
     let mut goaway = state.goaway.subscribe();
     let mut streams = JoinSet::new();
     let mut leaving = false;
@@ -218,10 +229,24 @@ impl Stream {
         self.respond.send_reset(reason);
     }
 
-    /// Waits until the client resets the stream, or its connection goes.
+    /// Waits until the client resets the stream, or its connection goes. Before the response head only.
     pub async fn until_reset(&mut self) {
         let reason = std::future::poll_fn(|cx| self.respond.poll_reset(cx)).await;
-        self.state.resets.lock().unwrap_or_else(PoisonError::into_inner).push(reason.unwrap_or(Reason::INTERNAL_ERROR));
+        self.note(reason);
+    }
+
+    /// The same when a response is under way.
+    pub async fn until_body_reset(&self, body: &mut SendStream<Bytes>) {
+        let reason = std::future::poll_fn(|cx| body.poll_reset(cx)).await;
+        self.note(reason);
+    }
+
+    fn note(&self, reason: Result<Reason, h2::Error>) {
+        self.state
+            .resets
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(reason.unwrap_or(Reason::INTERNAL_ERROR));
     }
 }
 

@@ -11,12 +11,12 @@ async fn named(name: &'static str) -> Backend {
 async fn an_invalid_file_leaves_the_last_good_mesh_in_force() {
     let backend = named("server").await;
     let proxy = crate::proxy().mesh(service("server").at(&backend)).start().await;
-    proxy.overwrite_mesh("namespace: mesh.test\nservices:\n  - discoveryName: server\n    endpoint: {}\n");
+    proxy.overwrite_mesh("namespace: mesh.test\nservices:\n  - discoveryName: server\n    retry: { retrys: 1 }\n    endpoints: { static: [] }\n");
     proxy.metric_is("bowline_mesh_refused", &[], 1.0).await;
     // The log says where and what, as `bowline check` does.
     let line = proxy.logged("mesh file refused").await;
     assert!(line.contains("mesh.yaml:4:"), "{line}");
-    proxy.logged("endpoints").await;
+    assert!(line.contains("retrys"), "{line}");
     assert_eq!(proxy.metric("bowline_mesh_reloads_total", &[("result", "refused")]).await, 1.0);
     assert_eq!(proxy.page("/config").await["meshFileRefused"], true);
     proxy.get("server", "/").await.expect(200);
@@ -49,7 +49,10 @@ async fn a_file_behind_a_link_is_followed() {
     std::fs::write(dir.join("v2.yaml"), Mesh::from(service("server").at(&b)).text()).expect("a file");
     std::os::unix::fs::symlink(dir.join("v2.yaml"), dir.join("link")).expect("a link");
     std::fs::rename(dir.join("link"), &proxy.mesh).expect("a renamed link");
-    eventually("the new mesh is in force", async || (proxy.get("server", "/").await.text() == "1").then_some(())).await;
+    eventually("the new mesh is in force", async || {
+        (proxy.get("server", "/").await.text() == "1").then_some(())
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -136,7 +139,10 @@ async fn endpoints_that_stay_keep_their_connections_and_ejections() {
     let [a, bad, c] = Backend::several(|n, _| if n == 1 { Reply::status(503) } else { Reply::ok("") }).await;
     let policy = json!({ "policy": "roundRobin" });
     let with = |backends: &[&Backend]| {
-        service("server").at_all(backends.iter().copied()).retry(json!({})).with("loadBalancing", policy.clone())
+        service("server")
+            .at_all(backends.iter().copied())
+            .retry(json!({}))
+            .with("loadBalancing", policy.clone())
     };
     let proxy = crate::proxy().mesh(with(&[&a, &bad])).start().await;
     for _ in 0..20 {
@@ -151,7 +157,10 @@ async fn endpoints_that_stay_keep_their_connections_and_ejections() {
     assert!(c.count() > 0);
     assert_eq!(a.accepts(), connections);
     assert_eq!(bad.count(), tried, "it is still ejected");
-    assert_eq!(proxy.endpoint(a.addr()).await.expect("it is there")["attempts"].as_u64(), Some(a.count() as u64));
+    assert_eq!(
+        proxy.endpoint(a.addr()).await.expect("it is there")["attempts"].as_u64(),
+        Some(a.count() as u64)
+    );
 }
 
 /// Case 32.
@@ -212,5 +221,8 @@ async fn an_address_may_be_pinned_in_any_range() {
     let proxy = builder.mesh(service("server").at(&backend).with("vip", json!(pin))).start().await;
     let vip = proxy.vip("server").await;
     assert_eq!(vip.ip(), pin);
-    assert_eq!(Raw::connect(vip).await.call("GET / HTTP/1.1\r\nHost: x\r\n\r\n").await.expect(200).text(), "server");
+    assert_eq!(
+        Raw::connect(vip).await.call("GET / HTTP/1.1\r\nHost: x\r\n\r\n").await.expect(200).text(),
+        "server"
+    );
 }
