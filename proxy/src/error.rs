@@ -176,6 +176,11 @@ impl Fault {
         self.reason.source() == Source::Upstream && !self.stale && self.reason != Reason::RequestTimeout
     }
 
+    /// True when the endpoint may just have been slow.
+    pub fn is_timeout(&self) -> bool {
+        matches!(self.reason, Reason::AttemptTimeout | Reason::ResponseTimeout | Reason::RequestTimeout)
+    }
+
     /// What had happened, as the retry table asks.
     pub fn failure(&self) -> Option<Failure> {
         match self.reason.failure() {

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use super::attempt::{self, Answer, AnswerBody, Limits, Protocol};
 use super::body::Body;
-use super::headers::{self, BadHead};
+use super::headers::{self, BadHead, Scan};
 use super::replay::Source;
 use super::respond;
 use crate::cluster::{Cluster, Flight};
@@ -27,17 +27,17 @@ use crate::worker::Worker;
 pub async fn forward(app: &Downstream, request: Request<Incoming>) -> Response<Body> {
     let worker = app.worker();
     let (mut head, body) = request.into_parts();
-    let grpc = respond::is_grpc(&head.headers);
+    let scan = headers::scan(&head.headers);
 
     // 1. Which service is it for?
-    let cluster = match app.route(&head) {
+    let cluster = match app.route(&head, &scan) {
         Ok(cluster) => cluster,
-        Err(refusal) => return respond::failure(refusal.reason, &refusal.text, grpc),
+        Err(refusal) => return respond::failure(refusal.reason, &refusal.text, scan.grpc),
     };
     // 2. What the request is, as far as timeouts and retries care.
-    let mut call = Call::new(worker, cluster, &head, body, grpc);
+    let mut call = Call::new(worker, cluster, &head, body, scan.grpc);
     // 3. The head as the endpoint will see it.
-    if let Err(BadHead(why)) = call.prepare(&mut head) {
+    if let Err(BadHead(why)) = call.prepare(&mut head, &scan) {
         return call.refuse(Reason::BadRequest, why);
     }
     let mut head = Some(head);
@@ -115,9 +115,9 @@ impl<'a> Call<'a> {
         }
     }
 
-    fn prepare(&self, head: &mut request::Parts) -> Result<(), BadHead> {
-        headers::strip_request(head);
-        headers::ensure_request_id(&mut head.headers, &mut self.worker.rng());
+    fn prepare(&self, head: &mut request::Parts, scan: &Scan) -> Result<(), BadHead> {
+        headers::strip_request(head, scan);
+        headers::ensure_request_id(&mut head.headers, scan, &mut self.worker.rng());
         match self.protocol {
             Protocol::Http1 => headers::to_http1(head),
             Protocol::Http2 => headers::to_http2(head),
@@ -163,6 +163,9 @@ impl<'a> Call<'a> {
 
     fn judge(&mut self, mut flight: Flight, outcome: Result<Answer, Fault>) -> Judgement {
         let now = self.worker.clock.now();
+        if let Some(completed) = self.body.completed_at() {
+            flight.sent(self.worker.clock.tick(completed));
+        }
         match outcome {
             Ok(answer) => {
                 let status = answer.status();
@@ -198,7 +201,7 @@ impl<'a> Call<'a> {
                     %fault,
                     "attempt failed"
                 );
-                flight.failed(now, fault.blames_endpoint());
+                flight.failed(now, fault.blames_endpoint(), fault.is_timeout());
                 self.fresh_connection |= fault.reason == Reason::ClosedWithoutResponse;
                 match fault.failure() {
                     Some(failure) => match self.verdict(failure, now) {

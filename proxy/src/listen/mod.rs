@@ -13,7 +13,7 @@ use http::request;
 
 use crate::cluster::Cluster;
 use crate::error::Reason;
-use crate::http::headers;
+use crate::http::headers::{self, Scan};
 use crate::worker::Worker;
 use watch::Activity;
 
@@ -67,10 +67,10 @@ impl Downstream {
     ///
     /// # Errors
     /// The head is not one that can be forwarded, or the mesh has no such name.
-    pub fn route(&self, head: &request::Parts) -> Result<Rc<Cluster>, Refusal> {
+    pub fn route(&self, head: &request::Parts, scan: &Scan) -> Result<Rc<Cluster>, Refusal> {
         let bad = |headers::BadHead(why)| Refusal { reason: Reason::BadRequest, text: why.to_owned() };
         headers::check_target(head).map_err(bad)?;
-        let named = headers::authority(head).map_err(bad)?;
+        let named = headers::authority(head, scan).map_err(bad)?;
         let authority = match &self.arrival {
             Arrival::Vip(alias) => alias,
             Arrival::ForwardProxy => named,

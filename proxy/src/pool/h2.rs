@@ -145,7 +145,7 @@ impl Pool {
 }
 
 async fn open(upstream: &Upstream, timeout: Duration) -> Result<Rc<Connection>, Fault> {
-    let stream = super::connect::tcp(upstream, timeout).await?.into_inner();
+    let stream = super::connect::tcp(upstream, timeout).await?;
     let (sender, mut io) = h2::client::Builder::new()
         .initial_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
