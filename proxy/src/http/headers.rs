@@ -180,17 +180,23 @@ fn strip_connection(headers: &mut HeaderMap) {
     if let Some(connection) = headers.remove(header::CONNECTION) {
         // Headers named by Connection are for one hop as well (RFC 9110 7.6.1); but not those that frame the message
         // or say who it is for, whatever a client claims.
-        for name in connection.to_str().unwrap_or_default().split(',') {
-            let Ok(name) = HeaderName::from_bytes(name.trim().as_bytes()) else { continue };
+        for token in connection.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii) {
+            if token.eq_ignore_ascii_case(b"keep-alive") || token.eq_ignore_ascii_case(b"close") {
+                continue;
+            }
+            let Ok(name) = HeaderName::from_bytes(token) else { continue };
             if name != header::CONTENT_LENGTH && name != header::HOST && name != header::TE {
                 headers.remove(&name);
             }
         }
     }
-    headers.remove(KEEP_ALIVE);
-    headers.remove(PROXY_CONNECTION);
-    headers.remove(header::TRANSFER_ENCODING);
-    headers.remove(header::UPGRADE);
+    // Most messages have no other field of this kind, and a look is cheaper than four searches.
+    if headers.keys().any(is_one_hop) {
+        headers.remove(KEEP_ALIVE);
+        headers.remove(PROXY_CONNECTION);
+        headers.remove(header::TRANSFER_ENCODING);
+        headers.remove(header::UPGRADE);
+    }
 }
 
 /// HTTP/2 may carry one cookie a header; HTTP/1.1 wants them on one line (RFC 9113 8.2.3).
