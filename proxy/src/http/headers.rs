@@ -257,7 +257,10 @@ fn request_id(rng: &mut fastrand::Rng) -> HeaderValue {
         text[at + 1] = HEX[usize::from(byte & 0xf)];
         at += 2;
     }
-    HeaderValue::from_bytes(&text).expect("hex digits and dashes")
+    let mut id = HeaderValue::from_bytes(&text).expect("hex digits and dashes");
+    // It never comes again: HPACK need not remember it, nor push out for it what does.
+    id.set_sensitive(true);
+    id
 }
 
 #[cfg(test)]

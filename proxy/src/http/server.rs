@@ -127,11 +127,12 @@ async fn serve_http2(
 ) -> hyper::Result<()> {
     let service = service_fn(move |request: Request<Incoming>| {
         let downstream = downstream.clone();
-        async move {
+        // Boxed: hyper and tokio move a stream's future half a dozen times before and after it runs, and it is large.
+        Box::pin(async move {
             let guard = InFlight::new(&downstream);
             let response = forward(&downstream, request).await;
             Ok::<_, Infallible>(response.map(|body| Tracked { body, _guard: guard }))
-        }
+        })
     });
     let connection = http2::Builder::new(Local)
         .timer(TokioTimer::new())
