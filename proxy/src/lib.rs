@@ -16,6 +16,7 @@ pub mod http;
 pub mod listen;
 pub mod net;
 pub mod pool;
+pub mod reference;
 pub mod snapshot;
 pub mod telemetry;
 pub mod worker;

@@ -41,7 +41,7 @@ impl MeshFile {
     }
 
     fn read(&mut self, previous: Option<&Snapshot>) -> Result<Snapshot, Refused> {
-        let mesh: Mesh = mesh_file::load(&self.path).map_err(|problems| Refused(problems.to_string()))?.mesh;
+        let mesh: Mesh = mesh_file::load_with(&self.path, &self.vips.options()).map_err(|problems| Refused(problems.to_string()))?.mesh;
         let vips = self.vips.give(&mesh).map_err(|error| Refused(format!("{}: {error}", self.path.display())))?;
         Ok(Snapshot::new(&mesh, &vips, previous, self.clock.now()))
     }

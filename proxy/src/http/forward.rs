@@ -150,15 +150,17 @@ impl<'a> Call<'a> {
         let policy = &self.service.policy;
         let begun = flight.started();
         let p99 = self.cluster.recent_p99(begun);
+        let clock = &self.worker.clock;
         let limits = Limits {
+            arrived: clock.instant(self.started),
+            begun: clock.instant(begun),
             response: if self.grpc { policy.grpc_response_headers } else { policy.response_headers },
             attempt: policy.attempt.of(self.idempotent && !self.grpc, self.is_last_attempt(), p99),
             until: self.until,
             connect: policy.connect,
         };
-        let begun = self.worker.clock.instant(begun);
         let upstream = flight.upstream();
-        attempt::run(upstream, self.protocol, head, &self.body, limits, begun, self.fresh_connection).await
+        attempt::run(upstream, self.protocol, head, &self.body, limits, self.fresh_connection).await
     }
 
     fn judge(&mut self, mut flight: Flight, outcome: Result<Answer, Fault>) -> Judgement {

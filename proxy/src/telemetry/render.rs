@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bowline_core::Tick;
 
-use super::catalogue::{self as m, Kind, Metric};
+use super::catalogue::{self as m, Metric};
 use super::metrics::{BOUNDS_MICROS, Class, DownstreamCounters, Histogram, HistogramTotal, PerWorker, ProxyCounters};
 use crate::snapshot::{Endpoint, Service, Snapshot};
 
@@ -256,15 +256,4 @@ impl Usage {
             open_fds: std::fs::read_dir("/proc/self/fd").ok()?.count(),
         })
     }
-}
-
-/// The reference page of the metrics, in Markdown.
-pub fn reference() -> String {
-    let mut page = String::from("| metric | kind | labels | meaning |\n| --- | --- | --- | --- |\n");
-    for metric in m::ALL {
-        let labels = metric.labels.iter().map(|label| format!("`{label}`")).collect::<Vec<_>>().join(", ");
-        let _ = writeln!(page, "| `{}` | {} | {labels} | {} |", metric.name, metric.kind.as_str(), metric.help);
-    }
-    debug_assert!(m::ALL.iter().all(|metric| (metric.kind == Kind::Counter) == metric.name.ends_with("_total")));
-    page
 }
