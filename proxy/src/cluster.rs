@@ -147,7 +147,16 @@ impl Cluster {
         // An endpoint removed between pick and start is still called, but no longer balanced.
         let ticket = upstream.slot.get().map(|slot| self.state.borrow_mut().balancer.started(slot));
         upstream.counters.in_flight.add(1);
-        Flight { cluster: self.clone(), upstream, ticket, started: now, sent: None, answered_at: now, failed: false, stage: Stage::Waiting }
+        Flight {
+            cluster: self.clone(),
+            upstream,
+            ticket,
+            started: now,
+            sent: None,
+            answered_at: now,
+            failed: false,
+            stage: Stage::Waiting,
+        }
     }
 
     /// Looks after idle connections.

@@ -107,7 +107,9 @@ impl Reason {
                 "The response did not come within `perRequestTimeoutSeconds` or the caller's `grpc-timeout`."
             }
             Reason::InvalidResponse => "What the endpoint sent is not a valid response.",
-            Reason::BadRequest => "The app's request can't be forwarded: no host, a bad target, a method that is not taken.",
+            Reason::BadRequest => {
+                "The app's request can't be forwarded: no host, a bad target, a method that is not taken."
+            }
             Reason::RequestBodyBroken => "The app stopped sending its request body.",
             Reason::NotYet => "This version does not do it yet.",
         }
@@ -121,10 +123,13 @@ impl Reason {
                 StatusCode::SERVICE_UNAVAILABLE
             }
             // Not 404: an app takes that for an answer of the service.
-            Reason::UnknownService | Reason::Reset | Reason::ClosedWithoutResponse | Reason::InvalidResponse => {
-                StatusCode::BAD_GATEWAY
+            Reason::UnknownService
+            | Reason::Reset
+            | Reason::ClosedWithoutResponse
+            | Reason::InvalidResponse => StatusCode::BAD_GATEWAY,
+            Reason::AttemptTimeout | Reason::ResponseTimeout | Reason::RequestTimeout => {
+                StatusCode::GATEWAY_TIMEOUT
             }
-            Reason::AttemptTimeout | Reason::ResponseTimeout | Reason::RequestTimeout => StatusCode::GATEWAY_TIMEOUT,
             Reason::BadRequest | Reason::RequestBodyBroken => StatusCode::BAD_REQUEST,
             Reason::NotYet => StatusCode::NOT_IMPLEMENTED,
         }
@@ -208,7 +213,9 @@ impl Fault {
     /// What had happened, as the retry table asks.
     pub fn failure(&self) -> Option<Failure> {
         match self.reason.failure() {
-            Some(Failure::Reset | Failure::ClosedWithoutResponse) if self.unsent => Some(Failure::NothingWritten),
+            Some(Failure::Reset | Failure::ClosedWithoutResponse) if self.unsent => {
+                Some(Failure::NothingWritten)
+            }
             other => other,
         }
     }

@@ -17,7 +17,8 @@ pub fn metrics() -> String {
     );
     for metric in catalogue::ALL {
         let labels = metric.labels.iter().map(|label| format!("`{label}`")).collect::<Vec<_>>().join(", ");
-        let _ = writeln!(page, "| `{}` | {} | {labels} | {} |", metric.name, metric.kind.as_str(), metric.help);
+        let _ =
+            writeln!(page, "| `{}` | {} | {labels} | {} |", metric.name, metric.kind.as_str(), metric.help);
     }
     page
 }
@@ -43,7 +44,9 @@ pub fn flags() -> String {
         let about = command.get_about().map(ToString::to_string).unwrap_or_default();
         let _ = writeln!(page, "\n## bowline-proxy {}\n\n{about}\n", command.get_name());
         page.push_str("| flag | environment | default | meaning |\n| --- | --- | --- | --- |\n");
-        for flag in command.get_arguments().filter(|flag| !matches!(flag.get_id().as_str(), "help" | "version")) {
+        for flag in
+            command.get_arguments().filter(|flag| !matches!(flag.get_id().as_str(), "help" | "version"))
+        {
             let name = flag.get_long().unwrap_or_default();
             let value = match flag.get_value_names() {
                 Some([value, ..]) if flag.get_action().takes_values() => format!(" {value}"),
@@ -51,7 +54,9 @@ pub fn flags() -> String {
             };
             let env = flag.get_env().map(|env| format!("`{}`", env.to_string_lossy())).unwrap_or_default();
             let default: Vec<_> = match flag.get_action().takes_values() {
-                true => flag.get_default_values().iter().map(|v| format!("`{}`", v.to_string_lossy())).collect(),
+                true => {
+                    flag.get_default_values().iter().map(|v| format!("`{}`", v.to_string_lossy())).collect()
+                }
                 false => Vec::new(),
             };
             let help = flag.get_long_help().or(flag.get_help()).map(ToString::to_string).unwrap_or_default();

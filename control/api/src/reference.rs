@@ -28,7 +28,8 @@ fn table(page: &mut String, name: &str, schema: &Value) {
     let _ = writeln!(page, "\n## {name}\n\n{}\n", text(&schema["description"]));
     if let Some(properties) = schema["properties"].as_object() {
         page.push_str("| key | value | default | meaning |\n| --- | --- | --- | --- |\n");
-        let required = |key: &str| schema["required"].as_array().is_some_and(|all| all.iter().any(|r| r == key));
+        let required =
+            |key: &str| schema["required"].as_array().is_some_and(|all| all.iter().any(|r| r == key));
         for (key, property) in properties {
             let default = match &property["default"] {
                 Value::Null if required(key) => "required".to_owned(),

@@ -9,7 +9,10 @@ fn check(page: &str, made: &str) {
         std::fs::write(&path, made).unwrap();
     }
     let written = std::fs::read_to_string(&path).unwrap_or_default();
-    assert!(written == made, "docs/reference/{page} is not what the code makes: run the tests with UPDATE_DOCS=1");
+    assert!(
+        written == made,
+        "docs/reference/{page} is not what the code makes: run the tests with UPDATE_DOCS=1"
+    );
 }
 
 #[test]

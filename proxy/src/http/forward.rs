@@ -37,7 +37,7 @@ pub async fn forward(app: &Downstream, request: Request<Incoming>) -> Response<B
     // 2. What the request is, as far as timeouts and retries care.
     let mut call = Call::new(worker, cluster, &head, body, scan.grpc);
     // 3. The head as the endpoint will see it.
-    if let Err(BadHead(why)) = call.prepare(&mut head, &scan) {
+    if let Err(BadHead(why)) = call.prepare(&mut head, &scan, app.alias()) {
         return call.refuse(Reason::BadRequest, why);
     }
     let mut head = Some(head);
@@ -84,6 +84,10 @@ struct Call<'a> {
 }
 
 /// What follows from an attempt.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "made once an attempt and taken apart at once: boxing would cost more"
+)]
 enum Judgement {
     Pass(Answer, Flight),
     Again(Duration),
@@ -91,7 +95,13 @@ enum Judgement {
 }
 
 impl<'a> Call<'a> {
-    fn new(worker: &'a Rc<Worker>, cluster: Rc<Cluster>, head: &request::Parts, body: Incoming, grpc: bool) -> Self {
+    fn new(
+        worker: &'a Rc<Worker>,
+        cluster: Rc<Cluster>,
+        head: &request::Parts,
+        body: Incoming,
+        grpc: bool,
+    ) -> Self {
         let service = cluster.service();
         let started = worker.clock.now();
         service.budget.deposit(started);
@@ -115,7 +125,8 @@ impl<'a> Call<'a> {
         }
     }
 
-    fn prepare(&self, head: &mut request::Parts, scan: &Scan) -> Result<(), BadHead> {
+    fn prepare(&self, head: &mut request::Parts, scan: &Scan, alias: &str) -> Result<(), BadHead> {
+        headers::ensure_host(head, scan, alias);
         headers::strip_request(head, scan);
         headers::ensure_request_id(&mut head.headers, scan, &mut self.worker.rng());
         match self.protocol {
@@ -172,7 +183,12 @@ impl<'a> Call<'a> {
             Ok(answer) => {
                 let status = answer.status();
                 let grpc_status = if self.grpc { grpc_status(&answer) } else { None };
-                flight.answered(now, class(status, grpc_status), tells_against(status, grpc_status), penalised(status, grpc_status));
+                flight.answered(
+                    now,
+                    class(status, grpc_status),
+                    tells_against(status, grpc_status),
+                    penalised(status, grpc_status),
+                );
                 let failure = match grpc_status {
                     Some(14) => Failure::GrpcUnavailable { response_started: false },
                     _ => Failure::Status(status.as_u16()),

@@ -59,10 +59,11 @@ fn is_one_hop(name: &HeaderName) -> bool {
 }
 
 /// Which host and port a request is for, as the app wrote it: the target's authority where there is one, else `Host`.
+/// `None` is for HTTP/1.0 alone, which may do without.
 ///
 /// # Errors
 /// There is none, there are several, they contradict each other, or it carries a user name.
-pub fn authority<'a>(head: &'a request::Parts, scan: &Scan) -> Result<&'a str, BadHead> {
+pub fn authority<'a>(head: &'a request::Parts, scan: &Scan) -> Result<Option<&'a str>, BadHead> {
     if scan.hosts > 1 {
         return Err(BadHead("more than one Host header"));
     }
@@ -79,7 +80,11 @@ pub fn authority<'a>(head: &'a request::Parts, scan: &Scan) -> Result<&'a str, B
             target.as_str()
         }
         None => {
-            let host = head.headers.get(header::HOST).ok_or(BadHead("no Host header"))?;
+            let host = match head.headers.get(header::HOST) {
+                Some(host) => host,
+                None if head.version == Version::HTTP_10 => return Ok(None),
+                None => return Err(BadHead("no Host header")),
+            };
             host.to_str().map_err(|_| BadHead("the Host header is not text"))?
         }
     };
@@ -93,7 +98,7 @@ pub fn authority<'a>(head: &'a request::Parts, scan: &Scan) -> Result<&'a str, B
             _ => {}
         }
     }
-    Ok(authority)
+    Ok(Some(authority))
 }
 
 /// Refuses targets that can't be forwarded to an HTTP service.
@@ -109,6 +114,16 @@ pub fn check_target(head: &request::Parts) -> Result<(), BadHead> {
         path if path.starts_with('/') => Ok(()),
         "" if head.uri.authority().is_some() && head.uri.scheme().is_some() => Ok(()),
         _ => Err(BadHead("the request target is no path")),
+    }
+}
+
+/// Gives an HTTP/1.0 request that names no host the one it was sent to.
+pub fn ensure_host(head: &mut request::Parts, scan: &Scan, alias: &str) {
+    if scan.hosts == 0
+        && head.uri.authority().is_none()
+        && let Ok(host) = HeaderValue::from_str(alias)
+    {
+        head.headers.insert(header::HOST, host);
     }
 }
 

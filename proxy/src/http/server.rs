@@ -221,7 +221,10 @@ impl http_body::Body for Tracked {
     type Data = Bytes;
     type Error = BodyError;
 
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         Pin::new(&mut self.get_mut().body).poll_frame(cx)
     }
 
@@ -236,3 +239,19 @@ impl http_body::Body for Tracked {
 
 /// How long the drain goes on accepting before it closes what is idle.
 pub const ACCEPT_WHILE_LEAVING: Duration = Duration::from_secs(2);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of<A, B, C, F>(_: fn(A, B, C) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    /// A future of a connection lives as long as the connection does, and is moved before it runs.
+    #[test]
+    fn futures_stay_small() {
+        assert!(of(serve) <= 3072, "a connection's future has grown to {} bytes", of(serve));
+        assert!(size_of::<Tracked>() <= 192, "a response body has grown to {} bytes", size_of::<Tracked>());
+    }
+}

@@ -62,6 +62,14 @@ impl Downstream {
         &self.worker
     }
 
+    /// The alias that stands in for `Host` where a request has none.
+    pub fn alias(&self) -> &str {
+        match &self.arrival {
+            Arrival::Vip(alias) => alias,
+            Arrival::ForwardProxy => "",
+        }
+    }
+
     /// Which service the request is for: the listener's own at a VIP, whatever `Host` says; by the authority at the
     /// forward proxy.
     ///
@@ -71,9 +79,10 @@ impl Downstream {
         let bad = |headers::BadHead(why)| Refusal { reason: Reason::BadRequest, text: why.to_owned() };
         headers::check_target(head).map_err(bad)?;
         let named = headers::authority(head, scan).map_err(bad)?;
-        let authority = match &self.arrival {
-            Arrival::Vip(alias) => alias,
-            Arrival::ForwardProxy => named,
+        let authority = match (&self.arrival, named) {
+            (Arrival::Vip(alias), _) => alias,
+            (Arrival::ForwardProxy, Some(named)) => named,
+            (Arrival::ForwardProxy, None) => return Err(bad(headers::BadHead("no Host header"))),
         };
         let generation = self.worker.generation();
         if let Some(last) = &*self.last.borrow()

@@ -16,9 +16,12 @@ const USER_TIMEOUT: Duration = Duration::from_secs(3);
 /// Connects to the endpoint and counts the result.
 pub(super) async fn tcp(upstream: &Upstream, timeout: Duration) -> Result<Socket, Fault> {
     let result = match tokio::time::timeout(timeout, TcpStream::connect(upstream.addr)).await {
-        Ok(Ok(stream)) => prepare(stream)
-            .map_err(|error| Fault::unsent(Reason::ConnectFailure, format_args!("{}: {error}", upstream.addr))),
-        Ok(Err(error)) => Err(Fault::unsent(Reason::ConnectFailure, format_args!("{}: {error}", upstream.addr))),
+        Ok(Ok(stream)) => prepare(stream).map_err(|error| {
+            Fault::unsent(Reason::ConnectFailure, format_args!("{}: {error}", upstream.addr))
+        }),
+        Ok(Err(error)) => {
+            Err(Fault::unsent(Reason::ConnectFailure, format_args!("{}: {error}", upstream.addr)))
+        }
         Err(_elapsed) => Err(Fault::unsent(
             Reason::ConnectTimeout,
             format_args!("{} did not accept a connection within {timeout:?}", upstream.addr),

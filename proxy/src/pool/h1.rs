@@ -214,12 +214,14 @@ impl Body for ResponseBody {
         };
         // As in `exchange`: frames come from the connection alone, so its wakers are the ones that count.
         let incoming = &mut this.incoming;
-        let mut next_frame =
-            |relay: &Relay| relay.muted(|| Pin::new(&mut *incoming).poll_frame(&mut Context::from_waker(Waker::noop())));
+        let mut next_frame = |relay: &Relay| {
+            relay.muted(|| Pin::new(&mut *incoming).poll_frame(&mut Context::from_waker(Waker::noop())))
+        };
         let mut frame = next_frame(&connection.relay);
         if frame.is_pending() {
             connection.relay.set(cx.waker());
-            let closed = Pin::new(&mut connection.io).poll(&mut Context::from_waker(&connection.waker)).is_ready();
+            let closed =
+                Pin::new(&mut connection.io).poll(&mut Context::from_waker(&connection.waker)).is_ready();
             frame = next_frame(&connection.relay);
             if frame.is_pending() && closed {
                 // The connection has said all it had to say; what it left in the channel was read just now.

@@ -50,7 +50,9 @@ pub(super) struct Pool {
 
 impl std::fmt::Debug for Pool {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("h2::Pool").field("connections", &self.connections.borrow().len()).finish_non_exhaustive()
+        f.debug_struct("h2::Pool")
+            .field("connections", &self.connections.borrow().len())
+            .finish_non_exhaustive()
     }
 }
 

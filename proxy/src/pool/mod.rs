@@ -30,6 +30,10 @@ pub struct Upstream {
     pub shared: Arc<SharedEndpoint>,
     /// This worker's counters of it.
     pub counters: Arc<EndpointCounters>,
+    #[expect(
+        clippy::vec_box,
+        reason = "they go back and forth between here and leases: a pointer moves, not 700 bytes"
+    )]
     h1: RefCell<Vec<Box<h1::Connection>>>,
     h2: h2::Pool,
 }
@@ -59,7 +63,9 @@ impl Upstream {
             loop {
                 let idle = self.h1.borrow_mut().pop();
                 match idle {
-                    Some(connection) if connection.is_usable() => return Ok(h1::Lease::new(self, connection)),
+                    Some(connection) if connection.is_usable() => {
+                        return Ok(h1::Lease::new(self, connection));
+                    }
                     Some(_closed) => {}
                     None => break,
                 }

@@ -9,14 +9,14 @@ fn head(build: impl FnOnce(http::request::Builder) -> http::request::Builder) ->
 }
 
 /// The authority of a head, by a look of its own.
-fn authority(head: &request::Parts) -> Result<&str, BadHead> {
+fn authority(head: &request::Parts) -> Result<Option<&str>, BadHead> {
     super::authority(head, &scan(&head.headers))
 }
 
 #[test]
 fn the_absolute_target_wins_over_host() {
     let head = head(|b| b.uri("http://server.hello-world.com:5000/x").header("host", "other"));
-    assert_eq!(authority(&head), Ok("server.hello-world.com:5000"));
+    assert_eq!(authority(&head), Ok(Some("server.hello-world.com:5000")));
 }
 
 #[test]
@@ -29,7 +29,8 @@ fn authorities_that_cannot_be_trusted_are_refused() {
     let differing = head(|b| b.version(Version::HTTP_2).uri("http://a/").header("host", "b"));
     assert!(authority(&differing).is_err());
     let agreeing = head(|b| b.version(Version::HTTP_2).uri("http://a/").header("host", "A"));
-    assert_eq!(authority(&agreeing), Ok("a"));
+    assert_eq!(authority(&agreeing), Ok(Some("a")));
+    assert_eq!(authority(&head(|b| b.version(Version::HTTP_10).uri("/"))), Ok(None));
 }
 
 #[test]
