@@ -51,7 +51,7 @@ impl Role {
         let behaviour = Arc::new(Behaviour::default());
         let orders = behaviour.clone();
         std::thread::spawn(move || obey(&orders));
-        match endpoint::Place::parse(args).and_then(|place| endpoint::serve(service, place, behaviour)) {
+        match endpoint::Place::parse(args).and_then(|place| endpoint::serve(service, &place, &behaviour)) {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {
                 eprintln!("{}: {error}", self.word());

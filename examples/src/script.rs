@@ -65,8 +65,8 @@ impl Fault {
                 (
                     format!("Endpoint {who} is killed (SIGKILL)."),
                     format!(
-                        "Watch the row of {who}: its rate falls to 0 and it is ejected. Nothing fails: what it was \
-                         working on is tried again elsewhere."
+                        "Watch the row of {who}: after the first failures it gets nothing more. The app sees none of \
+                         them: what {who} was working on is tried again elsewhere."
                     ),
                     format!(
                         "{who} is started again: when its ejection is over, it gets its share of traffic back."
@@ -137,7 +137,7 @@ impl Fault {
     pub(crate) async fn begin(self, stage: &mut Stage) -> io::Result<()> {
         match self {
             Fault::Kill(who) | Fault::KillStream(who) => stage.kill(who).await,
-            Fault::Slow(who) => stage.order(who, "slow 200", "200 ms late").await,
+            Fault::Slow(who) => stage.order(who, "slow 200", "+200 ms").await,
             Fault::Refuse(who) => stage.order(who, "fail 503", "says 503").await,
             Fault::Add => stage.write_mesh(),
             Fault::Remove(who) => stage.unlist(who),

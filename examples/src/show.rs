@@ -85,6 +85,9 @@ async fn play(options: &Options, seed: u64, stage: &mut Stage, screen: &mut Scre
     let script = script::write(stage, &mut rng).ok_or_else(|| io::Error::other("too few endpoints"))?;
 
     let admin = stage.proxy.as_ref().map(|proxy| proxy.admin).ok_or(io::ErrorKind::NotConnected)?;
+    if screen.is_live() {
+        screen.say("\n");
+    }
     let tally = Shared::default();
     let load = Load::start(&server, &stream, options.rate, seed, &tally);
     let mut show = Show {

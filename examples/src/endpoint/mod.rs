@@ -94,7 +94,7 @@ impl Place {
 }
 
 /// Serves for ever. The first line on stdout is the address, for the demo to read.
-pub(crate) fn serve(service: Service, place: Place, behaviour: Arc<Behaviour>) -> io::Result<()> {
+pub(crate) fn serve(service: Service, place: &Place, behaviour: &Arc<Behaviour>) -> io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let listener = place.bind().await?;

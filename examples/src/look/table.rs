@@ -192,7 +192,7 @@ mod tests {
             failed: 12,
             ejections: 1,
             state,
-            fault: "200 ms late".to_owned(),
+            fault: "+200 ms".to_owned(),
         }
     }
 
@@ -244,8 +244,8 @@ mod tests {
         let rows = "\
 \x20 port    req/s          open p50 ms p99 ms failed ejec  state         fault
 server  http://server.hello-world.com:5000  7 tried again
-  :9001      80 ########    3    1.9    204     12    1  active        200 ms late
-  :9002      80 ########    3    1.9    204     12    1  ejected 123 s 200 ms late";
+  :9001      80 ########    3    1.9    204     12    1  active        +200 ms
+  :9002      80 ########    3    1.9    204     12    1  ejected 123 s +200 ms";
         assert!(rows.lines().all(|line| line.len() <= 80));
         assert!(shown.contains(rows), "{shown}");
     }
