@@ -69,7 +69,7 @@ impl Fault {
                          them: what {who} was working on is tried again elsewhere."
                     ),
                     format!(
-                        "{who} is started again: when its ejection is over, it gets its share of traffic back."
+                        "{who} is started again, and soon has its share of traffic back."
                     ),
                 )
             }
@@ -82,7 +82,7 @@ impl Fault {
                          hardly a request is slow."
                     ),
                     format!(
-                        "{who} is fast again. It is trusted little by little: its rate comes back slowly."
+                        "{who} is fast again, but trusted little by little: its rate comes back within a minute."
                     ),
                 )
             }

@@ -37,31 +37,41 @@ pub(crate) async fn run(options: &Options) -> ExitCode {
     else {
         return fail(&mut screen, "signals can't be handled");
     };
+    let mut stopped = std::pin::pin!(async {
+        tokio::select! {
+            _ = tokio::signal::ctrl_c() => {}
+            _ = terminate.recv() => {}
+            _ = hangup.recv() => {}
+        }
+    });
     let ended = tokio::select! {
         ended = play(options, seed, &mut stage, &mut screen) => Some(ended),
-        _ = tokio::signal::ctrl_c() => None,
-        _ = terminate.recv() => None,
-        _ = hangup.recv() => None,
+        () = &mut stopped => None,
     };
     screen.settle();
-    if ended.is_none() {
+    if let Some(Ok((_, to_try))) = &ended
+        && options.hold
+    {
+        screen.say(to_try);
+        stopped.await;
+    }
+    if ended.is_none() || options.hold {
         screen.say("\nStopping everything.");
     }
     // Whatever the proxy logged last helps with what went wrong.
     let log = stage.proxy.as_ref().map(|proxy| proxy.log().clone());
     let well = stage.end().await;
     match ended {
-        Some(Ok(Verdict::Well)) if well => ExitCode::SUCCESS,
-        Some(Ok(Verdict::Well)) => fail(&mut screen, "the proxy did not end in good order"),
+        Some(Ok((Verdict::Well, _))) if well => ExitCode::SUCCESS,
+        Some(Ok((Verdict::Well, _))) => fail(&mut screen, "the proxy did not end in good order"),
         // The summary has said it.
-        Some(Ok(Verdict::Badly(_))) => ExitCode::FAILURE,
+        Some(Ok((Verdict::Badly(_), _))) => ExitCode::FAILURE,
         Some(Err(error)) => {
             for line in log.map(|log| log.last(10)).unwrap_or_default() {
                 screen.say(&format!("proxy log  {line}"));
             }
             fail(&mut screen, &format!("the show can't go on: {error}"))
         }
-        None if options.hold => ExitCode::SUCCESS,
         None => ExitCode::from(INTERRUPTED),
     }
 }
@@ -77,7 +87,13 @@ fn ejection_seconds(options: &Options) -> f64 {
     (options.seconds_per_fault / 2.0).clamp(0.1, 30.0)
 }
 
-async fn play(options: &Options, seed: u64, stage: &mut Stage, screen: &mut Screen) -> io::Result<Verdict> {
+/// The show from start to summary; the text says what a person can try while all is still up.
+async fn play(
+    options: &Options,
+    seed: u64,
+    stage: &mut Stage,
+    screen: &mut Screen,
+) -> io::Result<(Verdict, String)> {
     let began = Instant::now();
     let mut rng = fastrand::Rng::with_seed(seed);
     screen.say(&format!("Bowline demo, seed {seed}. Starting:"));
@@ -104,11 +120,7 @@ async fn play(options: &Options, seed: u64, stage: &mut Stage, screen: &mut Scre
     let board = watcher.look(stage).await?;
     let (text, verdict) = summary(board, began.elapsed(), seed);
     screen.say(&format!("\n{text}"));
-    if options.hold {
-        screen.say(&things_to_try(stage, admin, &server));
-        std::future::pending::<()>().await;
-    }
-    Ok(verdict)
+    Ok((verdict, things_to_try(stage, admin, &server)))
 }
 
 /// Starts the endpoints and the proxy, and finds the way in.
@@ -237,6 +249,9 @@ impl Show<'_> {
         loop {
             if self.stage.proxy.as_mut().is_some_and(|proxy| proxy.has_ended()) {
                 return Err(io::Error::other("the proxy has died"));
+            }
+            if self.screen.is_gone() {
+                return Err(io::Error::other("nobody is looking any more"));
             }
             self.watcher.look(self.stage).await?;
             let (now, whole) = (self.began.elapsed().as_secs_f64(), self.length.as_secs_f64());

@@ -23,6 +23,7 @@ pub(crate) struct Screen {
     drawn: usize,
     size: (usize, usize),
     logged: Option<Instant>,
+    gone: bool,
 }
 
 impl Screen {
@@ -35,7 +36,19 @@ impl Screen {
         // The first of the three that is set decides, as in libc.
         let locale = ["LC_ALL", "LC_CTYPE", "LANG"].into_iter().find_map(set).unwrap_or_default();
         let unicode = live && locale.to_ascii_lowercase().replace('-', "").contains("utf8");
-        Screen { live, style: Style { colour: live, unicode }, drawn: 0, size: size(), logged: None }
+        Screen {
+            live,
+            style: Style { colour: live, unicode },
+            drawn: 0,
+            size: size(),
+            logged: None,
+            gone: false,
+        }
+    }
+
+    /// Whether whoever read it has gone (`| head`).
+    pub(crate) fn is_gone(&self) -> bool {
+        self.gone
     }
 
     /// Whether pictures are drawn, rather than lines printed.
@@ -51,7 +64,7 @@ impl Screen {
             lines.push_str(line);
             lines.push('\n');
         }
-        write(&lines);
+        self.write(&lines);
     }
 
     /// Says a long text that stays, broken into lines.
@@ -63,7 +76,7 @@ impl Screen {
     /// The picture that stands becomes part of what was.
     pub(crate) fn settle(&mut self) {
         if self.drawn > 0 {
-            write("\x1b[?25h");
+            self.write("\x1b[?25h");
         }
         self.drawn = 0;
     }
@@ -71,6 +84,12 @@ impl Screen {
     /// Shows the board.
     pub(crate) fn show(&mut self, caption: &Caption, board: &Board) {
         if self.live { self.draw(caption, board) } else { self.log(caption, board) }
+    }
+
+    /// Writes at once. That nobody reads it any more must not keep the show from ending in good order.
+    fn write(&mut self, text: &str) {
+        let mut out = io::stdout().lock();
+        self.gone |= out.write_all(text.as_bytes()).and_then(|()| out.flush()).is_err();
     }
 
     fn log(&mut self, caption: &Caption, board: &Board) {
@@ -100,7 +119,7 @@ impl Screen {
         frame.push_str("\x1b[J");
         self.drawn = lines.len();
         self.size = size;
-        write(&frame);
+        self.write(&frame);
     }
 }
 
@@ -108,12 +127,6 @@ impl Drop for Screen {
     fn drop(&mut self) {
         self.settle();
     }
-}
-
-/// Writes at once. Whoever read it may have gone (`| head`): the show must still end in good order.
-fn write(text: &str) {
-    let mut out = io::stdout().lock();
-    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
 }
 
 /// Columns and rows of the terminal.
