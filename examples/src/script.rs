@@ -68,9 +68,7 @@ impl Fault {
                         "Watch the row of {who}: after the first failures it gets nothing more. The app sees none of \
                          them: what {who} was working on is tried again elsewhere."
                     ),
-                    format!(
-                        "{who} is started again, and soon has its share of traffic back."
-                    ),
+                    format!("{who} is started again, and soon has its share of traffic back."),
                 )
             }
             Fault::Slow(who) => {

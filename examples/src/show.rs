@@ -118,7 +118,7 @@ async fn play(
     load.finish().await;
     let Show { mut watcher, stage, screen, .. } = show;
     let board = watcher.look(stage).await?;
-    let (text, verdict) = summary(board, began.elapsed(), seed);
+    let (text, verdict) = summary(board, began.elapsed(), seed, screen.width());
     screen.say(&format!("\n{text}"));
     Ok((verdict, things_to_try(stage, admin, &server)))
 }
@@ -146,10 +146,7 @@ async fn set_up(
     let forward = |alias| Target { dial: outbound, authority: authority(alias), absolute: true };
     if range.is_some() {
         if let Some((server, stream)) = ways_in(admin).await? {
-            screen.say(&format!(
-                "  the app calls http://{}/, which is {} on this machine",
-                server.authority, server.dial
-            ));
+            screen.say(&format!("  the app calls http://{}/, at {}", server.authority, server.dial));
             return Ok((server, stream));
         }
     } else if !options.forward_proxy {
@@ -270,7 +267,7 @@ impl Show<'_> {
 fn things_to_try(stage: &Stage, admin: SocketAddr, server: &Target) -> String {
     let outbound = stage.proxy.as_ref().map_or(admin, |proxy| proxy.outbound);
     let name = authority(SERVER);
-    let mut text = String::from("Everything stays up until Ctrl-C. In another terminal:\n\n");
+    let mut text = String::from("\nEverything stays up until Ctrl-C. In another terminal:\n\n");
     let mut line = |what: &str, command: &str| text.push_str(&format!("  # {what}\n  {command}\n"));
     if !server.absolute {
         line(

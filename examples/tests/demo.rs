@@ -48,7 +48,7 @@ fn the_whole_show_and_nothing_fails() {
         "1 of 6: Endpoint :",
         "4 of 6: Endpoint :",
         "6 of 6: gRPC endpoint :",
-        "  failed             0\n",
+        "  failed          0\n",
         "No request failed that could be tried again.",
     ] {
         assert!(said.contains(wanted), "{wanted:?} is missing:\n{said}");

@@ -9,6 +9,7 @@ use bowline_api::admin::EndpointSummary;
 
 use super::admin;
 use super::metrics::Metrics;
+use super::table::LOG_LINES;
 use crate::endpoint::Service;
 use crate::load::tally::{Shared, Tally};
 use crate::stage::Stage;
@@ -171,7 +172,7 @@ impl Watcher {
             retries_by_service: [retries("server"), retries("stream")],
             resident: metrics.sum("process_resident_memory_bytes", &[]),
             cpu: metrics.sum("process_cpu_seconds_total", &[]),
-            log: stage.proxy.as_ref().map(|proxy| proxy.log().last(2)).unwrap_or_default(),
+            log: stage.proxy.as_ref().map(|proxy| proxy.log().last(LOG_LINES)).unwrap_or_default(),
         };
         Ok(&self.board)
     }

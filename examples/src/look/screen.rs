@@ -69,8 +69,13 @@ impl Screen {
 
     /// Says a long text that stays, broken into lines.
     pub(crate) fn say_wrapped(&mut self, text: &str) {
-        let width = if self.live { self.size.0.min(WIDEST) } else { 110 };
+        let width = self.width();
         self.say(&wrap(text, width).join("\n"));
+    }
+
+    /// The width of lines that stay.
+    pub(crate) fn width(&self) -> usize {
+        if self.live { self.size.0.min(WIDEST) } else { 110 }
     }
 
     /// The picture that stands becomes part of what was.

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use super::board::Board;
-use super::paint::{count, thousands};
+use super::paint::{count, thousands, wrap};
 use super::table::millis;
 
 /// Whether the mesh did what it is there for.
@@ -16,12 +16,19 @@ pub(crate) enum Verdict {
     Badly(String),
 }
 
-/// The summary, and the verdict.
-pub(crate) fn summary(board: &Board, took: Duration, seed: u64) -> (String, Verdict) {
+/// Where the second column of the summary begins.
+const INDENT: usize = 18;
+
+/// The summary in lines of at most this width, and the verdict.
+pub(crate) fn summary(board: &Board, took: Duration, seed: u64, width: usize) -> (String, Verdict) {
     let tally = &board.tally;
     let mut text = String::new();
     let mut item = |name: &str, words: &str| {
-        let _ = writeln!(text, "  {name:<18} {words}");
+        let lines = wrap(words, width.saturating_sub(INDENT).max(20));
+        for (at, line) in lines.iter().enumerate() {
+            let name = if at == 0 { name } else { "" };
+            let _ = writeln!(text, "  {name:<width$}{line}", width = INDENT - 2);
+        }
     };
     let requests = count(tally.http_requests() + tally.calls + tally.streams, "request");
     item(
@@ -109,7 +116,7 @@ mod tests {
     #[test]
     fn only_what_could_be_tried_again_makes_it_fail() {
         let mut board = Board::default();
-        let words = |board: &Board| summary(board, Duration::from_secs(33), 7);
+        let words = |board: &Board| summary(board, Duration::from_secs(33), 7, 80);
         assert!(matches!(words(&board).1, Verdict::Badly(_)), "nothing was sent");
         let millis = Duration::from_millis(2);
         board.tally.count(Kind::Get, Outcome::Done, millis, None);
@@ -118,8 +125,9 @@ mod tests {
         board.tally.cut = 3;
         let (text, verdict) = words(&board);
         assert_eq!(verdict, Verdict::Well);
+        assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
         for wanted in
-            ["failed             0\n", "1 × POST: reset", "3 mid-way", "33 s with seed 7", "3 requests"]
+            ["  failed          0\n", "1 × POST: reset", "3 mid-way", "33 s with seed 7", "3 requests"]
         {
             assert!(text.contains(wanted), "{wanted}: {text}");
         }

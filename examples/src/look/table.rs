@@ -21,6 +21,8 @@ pub(crate) struct Caption {
 
 /// Lines that the words above the table always take, so that the table does not jump.
 const WORDS: usize = 5;
+/// Lines of the proxy's log that are shown.
+pub(super) const LOG_LINES: usize = 2;
 /// All but the bar, in characters.
 const FIXED: usize = 72;
 /// The bar: from none on a narrow terminal to this.
@@ -58,7 +60,8 @@ pub(super) fn picture(caption: &Caption, board: &Board, width: usize, style: Sty
     }
     lines.push(String::new());
     lines.extend(totals(board, width, style));
-    for text in &board.log {
+    // Always as many, so that the picture keeps its height.
+    for text in board.log.iter().map(String::as_str).chain(std::iter::repeat("")).take(LOG_LINES) {
         lines.push(new().put("proxy log  ", Ink::Dim).put(text, Ink::Dim).done());
     }
     lines
@@ -111,7 +114,7 @@ fn totals(board: &Board, width: usize, style: Style) -> Vec<String> {
         .put(&format!("{} failed", thousands(failures)), verdict)
         .put(&format!(", p99 {} ms", millis(board.p99)), Ink::Plain);
     if not_repeatable > 0 {
-        app.put(&format!(", {not_repeatable} not repeatable"), Ink::Yellow);
+        app.put(&format!(", {not_repeatable} not sent twice"), Ink::Yellow);
     }
     let mut streams = new();
     streams.put("           ", Ink::Plain).put(

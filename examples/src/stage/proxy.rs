@@ -108,6 +108,9 @@ async fn read(
             && let Some(up) = up.take()
         {
             let _ = up.send(addresses);
+            // The demo has said the rest itself.
+            log.add(format!("{} version={}", text(&event, "message"), text(&event, "version")));
+            continue;
         }
         log.add(if event.is_object() { in_words(&event) } else { line });
     }
@@ -119,9 +122,13 @@ fn addresses(event: &Value) -> Option<(SocketAddr, SocketAddr)> {
     Some((address("outbound")?, address("admin")?))
 }
 
+fn text<'a>(event: &'a Value, key: &str) -> &'a str {
+    event.get(key).and_then(Value::as_str).unwrap_or_default()
+}
+
 /// A log line as `message key=value …`.
 fn in_words(event: &Value) -> String {
-    let mut words = event["message"].as_str().unwrap_or_default().to_owned();
+    let mut words = text(event, "message").to_owned();
     for (key, value) in event.as_object().into_iter().flatten() {
         if !matches!(key.as_str(), "message" | "timestamp" | "level" | "target") {
             let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
