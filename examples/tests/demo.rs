@@ -1,0 +1,121 @@
+//! The demo, run as a script runs it: piped, in a hurry.
+
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+const DEMO: &str = env!("CARGO_BIN_EXE_bowline-examples");
+
+/// A folder of its own for the demo's temporary files, so that it can be seen that none are left.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new(name: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("bowline-demo-test-{}-{name}", std::process::id()));
+        std::fs::create_dir_all(&path).expect("a folder");
+        Scratch(path)
+    }
+
+    fn is_empty(&self) -> bool {
+        std::fs::read_dir(&self.0).expect("readable").next().is_none()
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+fn demo(scratch: &Scratch, args: &[&str]) -> Command {
+    let mut command = Command::new(DEMO);
+    command.args(args).env("TMPDIR", &scratch.0).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+#[test]
+fn the_whole_show_and_nothing_fails() {
+    let scratch = Scratch::new("whole");
+    let began = Instant::now();
+    let show = demo(&scratch, &["--seconds-per-fault", "1", "--seed", "7", "--rate", "200"]);
+    let output = { show }.output().expect("it runs");
+    let said = String::from_utf8_lossy(&output.stdout);
+    let complained = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(0), "{said}\n{complained}");
+    assert!(began.elapsed() < Duration::from_secs(60), "it took {:?}", began.elapsed());
+    for wanted in [
+        "Bowline demo, seed 7.",
+        "1 of 6: Endpoint :",
+        "4 of 6: Endpoint :",
+        "6 of 6: gRPC endpoint :",
+        "  failed          0\n",
+        "No request failed that could be tried again.",
+    ] {
+        assert!(said.contains(wanted), "{wanted:?} is missing:\n{said}");
+    }
+    assert!(!said.contains('\x1b'), "escape sequences in a pipe");
+    assert!(scratch.is_empty(), "files are left");
+}
+
+#[test]
+fn interrupted_it_takes_everything_with_it() {
+    use std::io::{BufRead, BufReader};
+
+    let scratch = Scratch::new("interrupted");
+    let mut show = demo(&scratch, &["--seconds-per-fault", "2", "--rate", "50", "--forward-proxy"]);
+    let mut show = show.spawn().expect("it starts");
+    let mut lines = BufReader::new(show.stdout.take().expect("piped")).lines();
+    let all_well = lines.by_ref().map_while(Result::ok).any(|line| line == "All is well.");
+    assert!(all_well, "it did not begin");
+    let children = children_of(show.id());
+    assert_eq!(children.len(), 8, "five endpoints, two endpoints, a proxy");
+    let pid = rustix::process::Pid::from_child(&show);
+    rustix::process::kill_process(pid, rustix::process::Signal::INT).expect("it can be interrupted");
+    let rest: Vec<String> = lines.map_while(Result::ok).collect();
+    assert!(rest.iter().any(|line| line == "Stopping everything."), "{rest:?}");
+    let status = show.wait().expect("it ends");
+    assert_eq!(status.code(), Some(130));
+    for child in children {
+        assert!(!PathBuf::from(format!("/proc/{child}")).exists(), "{child} is left");
+    }
+    assert!(scratch.is_empty(), "files are left");
+}
+
+/// Killed without a chance to clean up, its children end by themselves.
+#[test]
+fn killed_it_leaves_no_process_behind() {
+    use std::io::{BufRead, BufReader};
+
+    let scratch = Scratch::new("killed");
+    let mut show = demo(&scratch, &["--rate", "50", "--forward-proxy"]).spawn().expect("it starts");
+    let mut lines = BufReader::new(show.stdout.take().expect("piped")).lines();
+    assert!(lines.by_ref().map_while(Result::ok).any(|line| line == "All is well."), "it did not begin");
+    let children = children_of(show.id());
+    assert_eq!(children.len(), 8);
+    show.kill().expect("it can be killed");
+    show.wait().expect("it ends");
+    let deadline = Instant::now() + Duration::from_secs(10);
+    for child in children {
+        let left = || {
+            let stat = std::fs::read_to_string(format!("/proc/{child}/stat")).unwrap_or_default();
+            // A zombie has ended; whoever inherited it may not have looked yet.
+            !stat.is_empty() && !stat.contains(") Z ")
+        };
+        while left() {
+            assert!(Instant::now() < deadline, "{child} is left");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+}
+
+fn children_of(parent: u32) -> Vec<u32> {
+    let processes = std::fs::read_dir("/proc").expect("Linux").flatten();
+    let numbers = processes.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+    let is_child = |pid: &u32| {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        // The fourth field, behind the command's name, which may hold anything.
+        let after_name = stat.rsplit_once(") ").map(|(_, rest)| rest.to_owned()).unwrap_or_default();
+        after_name.split(' ').nth(1) == Some(&parent.to_string())
+    };
+    numbers.filter(is_child).collect()
+}
