@@ -13,13 +13,16 @@ pub struct Family {
     pub samples: Vec<Sample>,
 }
 
+/// Names and values, in order.
+pub type Labels = Vec<(String, String)>;
+
 /// One line of a scrape.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Sample {
     /// The family's name, perhaps with a suffix.
     pub name: String,
     /// Its labels, in order.
-    pub labels: Vec<(String, String)>,
+    pub labels: Labels,
     /// Its value.
     pub value: f64,
 }
@@ -170,7 +173,7 @@ fn check_sample(name: &str, family: &Family, sample: &Sample) -> Result<(), Stri
 
 /// Per series: bounds ascend to +Inf, counts never fall, and the last bucket is the count.
 fn check_histogram(family: &Family) -> Result<(), String> {
-    let mut series: BTreeMap<Vec<(String, String)>, Vec<(f64, f64)>> = BTreeMap::new();
+    let mut series: BTreeMap<Labels, Vec<(f64, f64)>> = BTreeMap::new();
     for sample in family.samples.iter().filter(|sample| sample.name.ends_with("_bucket")) {
         let (le, labels): (Vec<_>, Vec<_>) =
             sample.labels.iter().cloned().partition(|(name, _)| name == "le");

@@ -20,7 +20,7 @@ async fn refused(text: &str, statuses: &[u16]) {
         raw.send(text).await;
         match raw.try_response("GET").await {
             Ok(answer) => {
-                assert!(statuses.contains(&answer.status), "{text:?}: {} {}", answer.status, answer.text())
+                assert!(statuses.contains(&answer.status), "{text:?}: {} {}", answer.status, answer.text());
             }
             Err(_) => assert!(statuses.is_empty(), "{text:?}: closed without an answer"),
         }
