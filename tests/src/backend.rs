@@ -283,7 +283,10 @@ impl Backend {
 
     /// Waits until the proxy has closed so many connections on which an answer, or the rest of a request, was due.
     pub async fn was_left(&self, n: usize) {
-        eventually("the proxy leaves the backend", async || (self.state.gone.load(SeqCst) >= n).then_some(())).await;
+        eventually("the proxy leaves the backend", async || {
+            (self.state.gone.load(SeqCst) >= n).then_some(())
+        })
+        .await;
     }
 
     /// Closes the listener and all connections, with whatever is under way on them.

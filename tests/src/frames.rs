@@ -96,7 +96,11 @@ impl FrameBackend {
     }
 }
 
-async fn serve(mut wire: Wire, count: &AtomicUsize, reply: &(dyn Fn(u32, usize) -> Vec<u8> + Send + Sync)) -> io::Result<()> {
+async fn serve(
+    mut wire: Wire,
+    count: &AtomicUsize,
+    reply: &(dyn Fn(u32, usize) -> Vec<u8> + Send + Sync),
+) -> io::Result<()> {
     // The client's preface.
     wire.exactly(24).await?;
     wire.send(frame(kind::SETTINGS, 0, 0, &[])).await?;

@@ -112,7 +112,10 @@ impl H2Backend {
     /// Waits until a client has reset a stream, and says why it did.
     pub async fn was_reset(&self) -> Reason {
         let resets = &self.state.resets;
-        eventually("a stream is reset", async || resets.lock().unwrap_or_else(PoisonError::into_inner).first().copied()).await
+        eventually("a stream is reset", async || {
+            resets.lock().unwrap_or_else(PoisonError::into_inner).first().copied()
+        })
+        .await
     }
 
     /// Waits until so many connections have ended.
@@ -153,7 +156,12 @@ async fn accept(listener: TcpListener, state: Arc<State>, handler: Handler) {
     }
 }
 
-async fn serve(tcp: tokio::net::TcpStream, connection: usize, state: &Arc<State>, handler: &Handler) -> Result<(), h2::Error> {
+async fn serve(
+    tcp: tokio::net::TcpStream,
+    connection: usize,
+    state: &Arc<State>,
+    handler: &Handler,
+) -> Result<(), h2::Error> {
     let mut io = h2::server::Builder::new().initial_connection_window_size(8 << 20).handshake(tcp).await?;
     let mut goaway = state.goaway.subscribe();
     let mut streams = JoinSet::new();
@@ -221,7 +229,11 @@ impl Stream {
     /// Waits until the client resets the stream, or its connection goes.
     pub async fn until_reset(&mut self) {
         let reason = std::future::poll_fn(|cx| self.respond.poll_reset(cx)).await;
-        self.state.resets.lock().unwrap_or_else(PoisonError::into_inner).push(reason.unwrap_or(Reason::INTERNAL_ERROR));
+        self.state
+            .resets
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(reason.unwrap_or(Reason::INTERNAL_ERROR));
     }
 }
 

@@ -57,7 +57,9 @@ impl H2Client {
     /// # Panics
     /// Nobody listens, or it doesn't speak HTTP/2.
     pub async fn connect(addr: SocketAddr) -> Self {
-        let tcp = within("connecting", TcpStream::connect(addr)).await.unwrap_or_else(|error| panic!("{addr}: {error}"));
+        let tcp = within("connecting", TcpStream::connect(addr))
+            .await
+            .unwrap_or_else(|error| panic!("{addr}: {error}"));
         let _ = tcp.set_nodelay(true);
         let (sender, io) = within("the handshake", h2::client::handshake(tcp)).await.expect("HTTP/2");
         H2Client { sender, driver: tokio::spawn(io) }
@@ -67,7 +69,11 @@ impl H2Client {
     ///
     /// # Errors
     /// The connection takes none any more.
-    pub async fn open(&self, request: Request<()>, end: bool) -> Result<(ResponseFuture, SendStream<Bytes>), h2::Error> {
+    pub async fn open(
+        &self,
+        request: Request<()>,
+        end: bool,
+    ) -> Result<(ResponseFuture, SendStream<Bytes>), h2::Error> {
         let mut sender = within("room for a stream", self.sender.clone().ready()).await?;
         sender.send_request(request, end)
     }
@@ -76,7 +82,12 @@ impl H2Client {
     ///
     /// # Errors
     /// It was reset, or the connection broke.
-    pub async fn try_call(&self, request: Request<()>, body: &[u8], trailers: Option<HeaderMap>) -> Result<H2Answer, h2::Error> {
+    pub async fn try_call(
+        &self,
+        request: Request<()>,
+        body: &[u8],
+        trailers: Option<HeaderMap>,
+    ) -> Result<H2Answer, h2::Error> {
         let end = body.is_empty() && trailers.is_none();
         let (response, mut stream) = self.open(request, end).await?;
         if !body.is_empty() {

@@ -31,7 +31,10 @@ pub use wire::Answer;
 
 /// Random choices of a test come from here: the seed is printed, and `BOWLINE_TEST_SEED` brings a run back.
 pub fn seeded() -> fastrand::Rng {
-    let seed = std::env::var("BOWLINE_TEST_SEED").ok().and_then(|text| text.parse().ok()).unwrap_or_else(|| fastrand::u64(..));
+    let seed = std::env::var("BOWLINE_TEST_SEED")
+        .ok()
+        .and_then(|text| text.parse().ok())
+        .unwrap_or_else(|| fastrand::u64(..));
     eprintln!("seed: BOWLINE_TEST_SEED={seed}");
     fastrand::Rng::with_seed(seed)
 }

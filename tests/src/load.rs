@@ -86,7 +86,8 @@ impl Load {
     pub async fn stop(mut self) -> Report {
         self.stop.send_replace(true);
         within("the load ends", async { while self.tasks.join_next().await.is_some() {} }).await;
-        let failures = std::mem::take(&mut *self.tally.failures.lock().unwrap_or_else(PoisonError::into_inner));
+        let failures =
+            std::mem::take(&mut *self.tally.failures.lock().unwrap_or_else(PoisonError::into_inner));
         Report { ok: self.ok(), failures, took: self.begun.elapsed() }
     }
 }
@@ -94,7 +95,9 @@ impl Load {
 async fn get(connection: &mut Option<Raw>, proxy: SocketAddr, request: &str) -> Result<(), String> {
     let raw = match connection {
         Some(raw) => raw,
-        None => connection.insert(Raw::try_connect(proxy).await.map_err(|error| format!("connect: {error}"))?),
+        None => {
+            connection.insert(Raw::try_connect(proxy).await.map_err(|error| format!("connect: {error}"))?)
+        }
     };
     raw.wire.send(request).await.map_err(|error| format!("send: {error}"))?;
     let answer = raw.try_response("GET").await.map_err(|error| format!("receive: {error}"))?;
@@ -116,8 +119,18 @@ impl Report {
     #[track_caller]
     pub fn assert_none_failed(&self, least: u64) {
         let n = self.failures.len();
-        assert!(n == 0, "{n} of {} GETs failed, the first of them: {:#?}", self.ok + n as u64, &self.failures[..n.min(10)]);
-        assert!(self.ok >= least, "{} GETs in {:?}, wanted {least}: the machine is too slow for this test", self.ok, self.took);
+        assert!(
+            n == 0,
+            "{n} of {} GETs failed, the first of them: {:#?}",
+            self.ok + n as u64,
+            &self.failures[..n.min(10)]
+        );
+        assert!(
+            self.ok >= least,
+            "{} GETs in {:?}, wanted {least}: the machine is too slow for this test",
+            self.ok,
+            self.took
+        );
         eprintln!("{} GETs in {:?}, none failed", self.ok, self.took);
     }
 }

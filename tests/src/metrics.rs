@@ -60,7 +60,11 @@ impl Scrape {
                 }
             } else if let Some(rest) = line.strip_prefix("# TYPE ") {
                 let (name, kind) = rest.split_once(' ').ok_or_else(|| bad("no type"))?;
-                let family = scrape.families.get_mut(name).filter(|_| name == current).ok_or_else(|| bad("TYPE without HELP"))?;
+                let family = scrape
+                    .families
+                    .get_mut(name)
+                    .filter(|_| name == current)
+                    .ok_or_else(|| bad("TYPE without HELP"))?;
                 if !family.kind.is_empty() || !matches!(kind, "counter" | "gauge" | "histogram") {
                     return Err(bad("a second or unknown TYPE"));
                 }
@@ -69,7 +73,8 @@ impl Scrape {
                 return Err(bad("neither HELP, TYPE nor a sample"));
             } else {
                 let sample = parse_sample(line).ok_or_else(|| bad("not a sample"))?;
-                let family = scrape.families.get_mut(&current).ok_or_else(|| bad("a sample without a family"))?;
+                let family =
+                    scrape.families.get_mut(&current).ok_or_else(|| bad("a sample without a family"))?;
                 check_sample(&current, family, &sample).map_err(|rule| bad(&rule))?;
                 let labels: BTreeMap<_, _> = sample.labels.iter().cloned().collect();
                 if !seen.insert((sample.name.clone(), labels)) {
@@ -92,7 +97,12 @@ impl Scrape {
     #[track_caller]
     pub fn sum(&self, name: &str, labels: &[(&str, &str)]) -> f64 {
         let family = self.families.get(name).unwrap_or_else(|| panic!("no metric {name}"));
-        family.samples.iter().filter(|sample| sample.name == name && sample.has(labels)).map(|sample| sample.value).sum()
+        family
+            .samples
+            .iter()
+            .filter(|sample| sample.name == name && sample.has(labels))
+            .map(|sample| sample.value)
+            .sum()
     }
 }
 
@@ -162,9 +172,11 @@ fn check_sample(name: &str, family: &Family, sample: &Sample) -> Result<(), Stri
 fn check_histogram(family: &Family) -> Result<(), String> {
     let mut series: BTreeMap<Vec<(String, String)>, Vec<(f64, f64)>> = BTreeMap::new();
     for sample in family.samples.iter().filter(|sample| sample.name.ends_with("_bucket")) {
-        let (le, labels): (Vec<_>, Vec<_>) = sample.labels.iter().cloned().partition(|(name, _)| name == "le");
+        let (le, labels): (Vec<_>, Vec<_>) =
+            sample.labels.iter().cloned().partition(|(name, _)| name == "le");
         let [(_, le)] = le.as_slice() else { return Err("a bucket without le".into()) };
-        let bound = if le == "+Inf" { f64::INFINITY } else { le.parse().map_err(|_| format!("le {le:?}"))? };
+        let bound =
+            if le == "+Inf" { f64::INFINITY } else { le.parse().map_err(|_| format!("le {le:?}"))? };
         series.entry(labels).or_default().push((bound, sample.value));
     }
     for (labels, buckets) in series {
@@ -173,7 +185,11 @@ fn check_histogram(family: &Family) -> Result<(), String> {
         }
         let last = buckets.last().ok_or("no buckets")?;
         let of = |suffix: &str| {
-            family.samples.iter().find(|sample| sample.name.ends_with(suffix) && sample.labels == labels).map(|sample| sample.value)
+            family
+                .samples
+                .iter()
+                .find(|sample| sample.name.ends_with(suffix) && sample.labels == labels)
+                .map(|sample| sample.value)
         };
         if last.0 != f64::INFINITY || of("_count") != Some(last.1) || of("_sum").is_none() {
             return Err(format!("count, sum and +Inf of {labels:?} don't agree"));

@@ -228,7 +228,14 @@ impl Proxy {
     }
 
     /// Sends a request with these headers (each line ending in CRLF) and body.
-    pub async fn request(&self, method: &str, service: &str, path: &str, headers: &str, body: &str) -> Answer {
+    pub async fn request(
+        &self,
+        method: &str,
+        service: &str,
+        path: &str,
+        headers: &str,
+        body: &str,
+    ) -> Answer {
         let length = match body.is_empty() && method != "POST" {
             true => String::new(),
             false => format!("Content-Length: {}\r\n", body.len()),
@@ -279,7 +286,8 @@ impl Proxy {
     /// Waits until `/endpoints` gives this endpoint this state.
     pub async fn endpoint_is(&self, addr: SocketAddr, state: &str) {
         let what = format!("{addr} is {state}");
-        eventually(&what, async || self.endpoint(addr).await.filter(|endpoint| endpoint["state"] == state)).await;
+        eventually(&what, async || self.endpoint(addr).await.filter(|endpoint| endpoint["state"] == state))
+            .await;
     }
 
     /// The address at which a service's first alias is served.
@@ -289,7 +297,8 @@ impl Proxy {
     pub async fn vip(&self, service: &str) -> SocketAddr {
         let page = self.page("/services").await;
         let services = page["services"].as_array().expect("a list");
-        let found = services.iter().find(|s| s["service"] == service).unwrap_or_else(|| panic!("{service}: {page}"));
+        let found =
+            services.iter().find(|s| s["service"] == service).unwrap_or_else(|| panic!("{service}: {page}"));
         let alias = &found["aliases"][0];
         let addr = format!("{}:{}", alias["vip"].as_str().expect("a VIP"), alias["port"]);
         addr.parse().expect("an address")
@@ -328,7 +337,8 @@ impl Proxy {
     pub async fn apply(&self, mesh: impl Into<Mesh>) {
         let before = self.generation().await;
         self.replace_mesh(mesh);
-        eventually("the new mesh is in force", async || (self.generation().await > before).then_some(())).await;
+        eventually("the new mesh is in force", async || (self.generation().await > before).then_some(()))
+            .await;
     }
 
     /// Sends a signal.
@@ -356,7 +366,11 @@ impl Drop for Proxy {
         if std::thread::panicking() {
             let lines = self.log.lines();
             let from = lines.len().saturating_sub(200);
-            eprintln!("--- the proxy's log, its last {} lines:\n{}", lines.len() - from, lines[from..].join("\n"));
+            eprintln!(
+                "--- the proxy's log, its last {} lines:\n{}",
+                lines.len() - from,
+                lines[from..].join("\n")
+            );
         }
         let _ = self.child.start_kill();
     }

@@ -47,7 +47,11 @@ impl Head {
     /// All values of this name, in order.
     #[must_use]
     pub fn all(&self, name: &str) -> Vec<&str> {
-        self.headers.iter().filter(|(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str()).collect()
+        self.headers
+            .iter()
+            .filter(|(n, _)| n.eq_ignore_ascii_case(name))
+            .map(|(_, value)| value.as_str())
+            .collect()
     }
 
     /// The names as they were written, in order.
@@ -253,9 +257,10 @@ impl Wire {
         let mut interim = Vec::new();
         loop {
             let head = self.head().await?.ok_or(io::ErrorKind::UnexpectedEof)?;
-            let status: u16 = head.start.split(' ').nth(1).and_then(|code| code.parse().ok()).ok_or_else(|| {
-                io::Error::new(io::ErrorKind::InvalidData, format!("no status line: {:?}", head.start))
-            })?;
+            let status: u16 =
+                head.start.split(' ').nth(1).and_then(|code| code.parse().ok()).ok_or_else(|| {
+                    io::Error::new(io::ErrorKind::InvalidData, format!("no status line: {:?}", head.start))
+                })?;
             if (100..200).contains(&status) && status != 101 {
                 interim.push(status);
                 continue;

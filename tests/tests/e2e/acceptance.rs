@@ -34,7 +34,8 @@ async fn no_get_fails_when_one_of_three_endpoints_goes() {
 }
 
 async fn backend_process() -> (Child, std::net::SocketAddr) {
-    let mut child = Command::new(crate::BACKEND).stdout(Stdio::piped()).kill_on_drop(true).spawn().expect("a process");
+    let mut child =
+        Command::new(crate::BACKEND).stdout(Stdio::piped()).kill_on_drop(true).spawn().expect("a process");
     let stdout = child.stdout.take().expect("its stdout");
     let line = BufReader::new(stdout).lines().next_line().await.expect("a line").expect("a line");
     (child, line.parse().expect("an address"))
@@ -97,7 +98,8 @@ async fn no_get_fails_while_the_mesh_file_is_rewritten_a_hundred_times() {
             server = server.with("loadBalancing", json!({ "policy": policy }));
         }
         if rng.bool() {
-            server = server.with("timeout", json!({ "idleTimeoutSeconds": rng.u32(200..400), "connectSeconds": 2 }));
+            server = server
+                .with("timeout", json!({ "idleTimeoutSeconds": rng.u32(200..400), "connectSeconds": 2 }));
         }
         let other = service("other").at(&backends[0]).alias(&format!("other{}.mesh.test", n % 3), 21501);
         let mesh = if rng.bool() { Mesh::of([server, other]) } else { Mesh::of([server]) };

@@ -11,17 +11,34 @@ use serde_json::json;
 #[tokio::test(flavor = "multi_thread")]
 async fn each_page_takes_its_own_method() {
     let proxy = crate::proxy().mesh(service("server")).start().await;
-    let reads = ["/", "/health/live", "/health/ready", "/metrics", "/services", "/endpoints", "/config", "/explain?url=http://server.mesh.test:21500/"];
+    let reads = [
+        "/",
+        "/health/live",
+        "/health/ready",
+        "/metrics",
+        "/services",
+        "/endpoints",
+        "/config",
+        "/explain?url=http://server.mesh.test:21500/",
+    ];
     for path in reads {
         proxy.admin("GET", path).await.expect(200);
         assert!(proxy.admin("HEAD", path).await.expect(200).body.is_empty());
         for method in ["POST", "PUT", "DELETE"] {
-            assert_eq!(proxy.admin(method, path).await.expect(405).header("allow"), Some("GET"), "{method} {path}");
+            assert_eq!(
+                proxy.admin(method, path).await.expect(405).header("allow"),
+                Some("GET"),
+                "{method} {path}"
+            );
         }
     }
     for path in ["/logging?level=info", "/drain"] {
         for method in ["GET", "HEAD", "PUT"] {
-            assert_eq!(proxy.admin(method, path).await.expect(405).header("allow"), Some("POST"), "{method} {path}");
+            assert_eq!(
+                proxy.admin(method, path).await.expect(405).header("allow"),
+                Some("POST"),
+                "{method} {path}"
+            );
         }
     }
     // GET has not drained it.
@@ -33,14 +50,21 @@ async fn an_unknown_page_is_told_what_there_is() {
     let proxy = crate::proxy().start().await;
     let answer = proxy.admin("GET", "/metricz").await;
     assert!(answer.expect(404).text().contains("GET  /metrics"), "{}", answer.text());
-    assert_eq!(proxy.admin("GET", "/").await.expect(200).header("content-type"), Some("text/plain; charset=utf-8"));
+    assert_eq!(
+        proxy.admin("GET", "/").await.expect(200).header("content-type"),
+        Some("text/plain; charset=utf-8")
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn json_pages_say_so() {
     let proxy = crate::proxy().mesh(service("server")).start().await;
     for path in ["/services", "/endpoints", "/config", "/health/ready"] {
-        assert_eq!(proxy.admin("GET", path).await.expect(200).header("content-type"), Some("application/json"), "{path}");
+        assert_eq!(
+            proxy.admin("GET", path).await.expect(200).header("content-type"),
+            Some("application/json"),
+            "{path}"
+        );
     }
     assert_eq!(proxy.page("/health/ready").await, json!({ "ready": true, "reasons": [] }));
 }
@@ -48,7 +72,8 @@ async fn json_pages_say_so() {
 /// What is scraped is what is in the reference, each family with its kind, its help and its labels.
 #[tokio::test(flavor = "multi_thread")]
 async fn metrics_are_those_of_the_catalogue() {
-    let backend = Backend::start(|request| if request.index == 0 { Reply::status(503) } else { Reply::ok("") }).await;
+    let backend =
+        Backend::start(|request| if request.index == 0 { Reply::status(503) } else { Reply::ok("") }).await;
     let mesh = Mesh::of([
         service("server").at(&backend).retry(json!({})),
         service("gone").at(refusing()).retry(json!({})),
@@ -64,7 +89,12 @@ async fn metrics_are_those_of_the_catalogue() {
             let family = &scrape.families[metric.name];
             assert_eq!((family.kind.as_str(), family.help.as_str()), (metric.kind.as_str(), metric.help));
             for sample in &family.samples {
-                let labels: Vec<&str> = sample.labels.iter().map(|(name, _)| name.as_str()).filter(|name| *name != "le").collect();
+                let labels: Vec<&str> = sample
+                    .labels
+                    .iter()
+                    .map(|(name, _)| name.as_str())
+                    .filter(|name| *name != "le")
+                    .collect();
                 assert_eq!(labels, metric.labels, "{}", metric.name);
             }
             assert!(look == 0 || !family.samples.is_empty(), "{} has no sample", metric.name);
@@ -96,10 +126,15 @@ async fn metrics_count_what_has_happened() {
     let scrape = proxy.metrics().await;
     for (class, count) in [("2xx", 5.0), ("4xx", 3.0), ("5xx", 2.0)] {
         assert_eq!(scrape.sum("bowline_requests_total", &[("service", "server"), ("class", class)]), count);
-        assert_eq!(scrape.sum("bowline_endpoint_attempts_total", &[("service", "server"), ("class", class)]), count);
+        assert_eq!(
+            scrape.sum("bowline_endpoint_attempts_total", &[("service", "server"), ("class", class)]),
+            count
+        );
     }
     let duration = &scrape.families["bowline_request_duration_seconds"];
-    let of = |suffix: &str| duration.samples.iter().find(|sample| sample.name.ends_with(suffix)).expect("a sample").value;
+    let of = |suffix: &str| {
+        duration.samples.iter().find(|sample| sample.name.ends_with(suffix)).expect("a sample").value
+    };
     assert_eq!(of("_count"), 10.0);
     assert!(of("_sum") >= 0.1 && of("_sum") < 10.0, "{}", of("_sum"));
     assert_eq!(scrape.sum("bowline_downstream_accepts_total", &[("listener", "forward_proxy")]), 10.0);
@@ -113,7 +148,11 @@ async fn metrics_count_what_has_happened() {
 async fn explain_says_where_a_request_would_go() {
     let [bad, good] = Backend::several(|n, _| if n == 0 { Reply::status(500) } else { Reply::ok("") }).await;
     let unused = refusing();
-    let server = service("server").at_all([&bad, &good]).weighted(unused, 0).retry(json!({})).with("loadBalancing", json!({ "policy": "roundRobin" }));
+    let server = service("server")
+        .at_all([&bad, &good])
+        .weighted(unused, 0)
+        .retry(json!({}))
+        .with("loadBalancing", json!({ "policy": "roundRobin" }));
     let proxy = crate::proxy().mesh(server).start().await;
     for _ in 0..10 {
         proxy.get("server", "/").await;
@@ -126,7 +165,10 @@ async fn explain_says_where_a_request_would_go() {
         assert_eq!(page["candidates"], json!([good.addr().to_string()]));
         let why = |addr: std::net::SocketAddr| {
             let all = page["notCandidates"].as_array().expect("a list");
-            let one = all.iter().find(|one| one["address"] == addr.to_string()).unwrap_or_else(|| panic!("{addr}: {page}"));
+            let one = all
+                .iter()
+                .find(|one| one["address"] == addr.to_string())
+                .unwrap_or_else(|| panic!("{addr}: {page}"));
             one["why"].as_str().expect("text").to_owned()
         };
         assert!(why(bad.addr()).starts_with("ejected for another"), "{}", why(bad.addr()));
@@ -147,18 +189,28 @@ async fn services_and_endpoints_show_the_mesh_in_force() {
     let page = proxy.page("/services").await;
     assert_eq!((&page["namespace"], &page["generation"]), (&json!("mesh.test"), &json!(1)));
     let [a, b] = page["services"].as_array().expect("a list").as_slice() else { panic!("{page}") };
-    assert_eq!((&a["service"], &a["appProtocol"], &a["endpoints"]), (&json!("a"), &json!("http2"), &json!(1)));
+    assert_eq!(
+        (&a["service"], &a["appProtocol"], &a["endpoints"]),
+        (&json!("a"), &json!("http2"), &json!(1))
+    );
     assert_eq!(b["aliases"][0]["dnsName"], "b.mesh.test");
     assert_ne!(a["aliases"][0]["vip"], b["aliases"][0]["vip"]);
     let page = proxy.page("/endpoints").await;
-    let one = page["endpoints"].as_array().and_then(|all| all.iter().find(|one| one["service"] == "b")).expect("b's");
-    assert_eq!((&one["weight"], &one["state"], &one["attempts"], &one["failures"]), (&json!(7), &json!("active"), &json!(1), &json!(0)));
+    let one = page["endpoints"]
+        .as_array()
+        .and_then(|all| all.iter().find(|one| one["service"] == "b"))
+        .expect("b's");
+    assert_eq!(
+        (&one["weight"], &one["state"], &one["attempts"], &one["failures"]),
+        (&json!(7), &json!("active"), &json!(1), &json!(0))
+    );
     assert!(one["expectedMilliseconds"].as_f64().is_some_and(|ms| ms > 0.0), "{one}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_log_level_changes_while_it_runs() {
-    let proxy = crate::proxy().mesh(service("server").at(refusing()).retry(json!({ "retries": 0 }))).start().await;
+    let proxy =
+        crate::proxy().mesh(service("server").at(refusing()).retry(json!({ "retries": 0 }))).start().await;
     proxy.admin("POST", "/logging?level=warn").await.expect(200);
     proxy.get("server", "/").await.expect(503);
     proxy.admin("POST", "/logging?level=debug").await.expect(200);
@@ -181,7 +233,13 @@ async fn the_metrics_listener_reads_only() {
         ask("POST", path).await.expect(405);
     }
     Scrape::parse(&ask("GET", "/metrics").await.text()).expect("a valid page");
-    for (method, path) in [("GET", "/config"), ("GET", "/endpoints"), ("GET", "/"), ("POST", "/drain"), ("POST", "/logging?level=debug")] {
+    for (method, path) in [
+        ("GET", "/config"),
+        ("GET", "/endpoints"),
+        ("GET", "/"),
+        ("POST", "/drain"),
+        ("POST", "/logging?level=debug"),
+    ] {
         ask(method, path).await.expect(404);
     }
     assert_eq!(proxy.metric("bowline_draining", &[]).await, 0.0);

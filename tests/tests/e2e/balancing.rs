@@ -18,7 +18,8 @@ async fn weights_are_kept_to_by_every_policy() {
     for policy in ["peakEwma", "leastRequest", "roundRobin", "random"] {
         let [heavy, light, none] = Backend::several(|n, _| Reply::ok(n.to_string())).await;
         let server = service("server").weighted(&heavy, 9).weighted(&light, 1).weighted(&none, 0);
-        let proxy = crate::proxy().mesh(server.with("loadBalancing", json!({ "policy": policy }))).start().await;
+        let proxy =
+            crate::proxy().mesh(server.with("loadBalancing", json!({ "policy": policy }))).start().await;
         gets(&proxy, 1000).await;
         assert_eq!(none.count(), 0, "{policy}");
         let share = light.count() as f64 / 1000.0;
@@ -34,7 +35,11 @@ async fn round_robin_is_even() {
     let server = service("server").at_all(&backends).with("loadBalancing", json!({ "policy": "roundRobin" }));
     let proxy = crate::proxy().mesh(server).start().await;
     gets(&proxy, 400).await;
-    assert!(backends.iter().all(|backend| backend.count() == 100), "{:?}", backends.each_ref().map(Backend::count));
+    assert!(
+        backends.iter().all(|backend| backend.count() == 100),
+        "{:?}",
+        backends.each_ref().map(Backend::count)
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -56,7 +61,10 @@ async fn a_slow_endpoint_gets_less() {
 async fn an_endpoint_that_always_fails_costs_no_get_and_is_ejected() {
     let [bad, a, b] = Backend::several(|n, _| if n == 0 { Reply::status(503) } else { Reply::ok("") }).await;
     let outliers = json!({ "baseEjectionSeconds": 3 });
-    let server = service("server").at_all([&bad, &a, &b]).retry(json!({})).with("outlierDetection", outliers)
+    let server = service("server")
+        .at_all([&bad, &a, &b])
+        .retry(json!({}))
+        .with("outlierDetection", outliers)
         // Else the balancer keeps away from it before it has failed five times.
         .with("loadBalancing", json!({ "policy": "roundRobin" }));
     let proxy = crate::proxy().mesh(server).start().await;
@@ -68,13 +76,18 @@ async fn an_endpoint_that_always_fails_costs_no_get_and_is_ejected() {
     assert_eq!(proxy.metric("bowline_endpoint_ejected", &labels).await, 1.0);
     assert_eq!(proxy.metric("bowline_ejections_total", &labels).await, 1.0);
     let endpoint = proxy.endpoint(bad.addr()).await.expect("it is there");
-    assert!(endpoint["ejectedForSeconds"].as_f64().is_some_and(|left| left > 0.0 && left <= 3.0), "{endpoint}");
+    assert!(
+        endpoint["ejectedForSeconds"].as_f64().is_some_and(|left| left > 0.0 && left <= 3.0),
+        "{endpoint}"
+    );
     proxy.logged("endpoint ejected").await;
     // It comes back by itself, fails again, and is out for longer.
     proxy.endpoint_is(bad.addr(), "active").await;
     gets(&proxy, 30).await;
     proxy.endpoint_is(bad.addr(), "ejected").await;
-    let left = proxy.endpoint(bad.addr()).await.expect("it is there")["ejectedForSeconds"].as_f64().expect("a number");
+    let left = proxy.endpoint(bad.addr()).await.expect("it is there")["ejectedForSeconds"]
+        .as_f64()
+        .expect("a number");
     assert!(left > 3.0, "{left}");
     assert_eq!(proxy.metric("bowline_ejections_total", &labels).await, 2.0);
 }
@@ -82,7 +95,9 @@ async fn an_endpoint_that_always_fails_costs_no_get_and_is_ejected() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_ejection_holds_for_all_workers() {
     let [bad, a] = Backend::several(|n, _| if n == 0 { Reply::status(500) } else { Reply::ok("") }).await;
-    let server = service("server").at_all([&bad, &a]).retry(json!({ "on": [{ "status": [500] }] }))
+    let server = service("server")
+        .at_all([&bad, &a])
+        .retry(json!({ "on": [{ "status": [500] }] }))
         .with("loadBalancing", json!({ "policy": "random" }));
     let proxy = crate::proxy().mesh(server).arg("--workers").arg("4").start().await;
     let mut connections = Vec::new();
@@ -103,7 +118,8 @@ async fn an_ejection_holds_for_all_workers() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_last_endpoint_is_never_ejected() {
-    let only = Backend::start(|request| if request.index < 20 { Reply::status(500) } else { Reply::ok("") }).await;
+    let only =
+        Backend::start(|request| if request.index < 20 { Reply::status(500) } else { Reply::ok("") }).await;
     let proxy = crate::proxy().mesh(service("server").at(&only).retry(json!({ "retries": 0 }))).start().await;
     for _ in 0..20 {
         proxy.get("server", "/").await.expect(500);
@@ -132,7 +148,10 @@ async fn when_all_are_gone_the_app_is_told_what_was_tried() {
     let answer = proxy.get("server", "/").await;
     assert_eq!(answer.expect(503).header("x-bowline-error"), Some("connect_failure"));
     let text = answer.text();
-    assert!(text.starts_with("bowline: service server: 3 attempts failed") && text.contains("refused"), "{text}");
+    assert!(
+        text.starts_with("bowline: service server: 3 attempts failed") && text.contains("refused"),
+        "{text}"
+    );
     assert_eq!(text.lines().count(), 1);
     assert_eq!(proxy.metric("bowline_local_responses_total", &[("reason", "connect_failure")]).await, 1.0);
     assert_eq!(proxy.metric("bowline_retries_total", &[("reason", "connect_failure")]).await, 2.0);

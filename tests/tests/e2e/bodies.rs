@@ -175,7 +175,8 @@ async fn an_answer_before_the_end_of_the_request_leaves_no_confusion() {
         .await;
     let proxy = crate::proxy().mesh(service("server").at(&backend)).start().await;
     let mut raw = Raw::connect(proxy.outbound).await;
-    raw.send(format!("POST {} HTTP/1.1\r\nHost: x\r\nContent-Length: 40\r\n\r\n", url("server", "/early"))).await;
+    raw.send(format!("POST {} HTTP/1.1\r\nHost: x\r\nContent-Length: 40\r\n\r\n", url("server", "/early")))
+        .await;
     raw.response().await.expect(413);
     // The rest of the body looks like a request. It may be read as the body, or the connection closed.
     let _ = raw.wire.send("GET http://server.mesh.test:21500/x HTTP/").await;
@@ -190,18 +191,25 @@ async fn an_answer_before_the_end_of_the_request_leaves_no_confusion() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_http_1_0_client_gets_what_it_understands() {
     let backend = Backend::start(|request| match request.target.as_str() {
-        "/chunked" => Reply::raw("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nfive!\r\n0\r\n\r\n"),
+        "/chunked" => {
+            Reply::raw("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nfive!\r\n0\r\n\r\n")
+        }
         _ => Reply::ok("five!"),
     })
     .await;
     let proxy = crate::proxy().mesh(service("server").at(&backend)).start().await;
-    for (path, keep, stays) in [("/", "", false), ("/chunked", "", false), ("/", "Connection: keep-alive\r\n", true)] {
+    for (path, keep, stays) in
+        [("/", "", false), ("/chunked", "", false), ("/", "Connection: keep-alive\r\n", true)]
+    {
         let mut raw = Raw::connect(proxy.outbound).await;
         let host = authority("server");
         raw.send(format!("GET {path} HTTP/1.0\r\nHost: {host}\r\n{keep}\r\n")).await;
         if stays {
             let answer = raw.response().await;
-            assert_eq!(answer.expect(200).header("connection").map(str::to_ascii_lowercase).as_deref(), Some("keep-alive"));
+            assert_eq!(
+                answer.expect(200).header("connection").map(str::to_ascii_lowercase).as_deref(),
+                Some("keep-alive")
+            );
             continue;
         }
         let all = String::from_utf8(raw.rest().await).expect("text");
@@ -232,7 +240,9 @@ async fn pipelined_requests_are_answered_in_order() {
     .await;
     let proxy = crate::proxy().mesh(service("server").at(&backend)).start().await;
     let mut raw = Raw::connect(proxy.outbound).await;
-    let all: String = (0..10).map(|n| format!("GET {} HTTP/1.1\r\nHost: x\r\n\r\n", url("server", &format!("/{n}")))).collect();
+    let all: String = (0..10)
+        .map(|n| format!("GET {} HTTP/1.1\r\nHost: x\r\n\r\n", url("server", &format!("/{n}"))))
+        .collect();
     raw.send(all).await;
     for n in 0..10 {
         assert_eq!(raw.response().await.expect(200).text(), format!("/{n}"));
@@ -296,7 +306,10 @@ async fn a_response_streams() {
 /// And so does a request.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_request_streams() {
-    let backend = Backend::builder().on_head(|_| Some(Reply::raw("").then(Reply::read_body()))).start(|request| Reply::ok(request.body())).await;
+    let backend = Backend::builder()
+        .on_head(|_| Some(Reply::raw("").then(Reply::read_body())))
+        .start(|request| Reply::ok(request.body()))
+        .await;
     let proxy = crate::proxy().mesh(service("server").at(&backend)).start().await;
     let mut raw = Raw::connect(proxy.outbound).await;
     raw.send(head("POST", "Transfer-Encoding: chunked\r\n")).await;

@@ -9,15 +9,21 @@ use serde_json::json;
 async fn an_http1_app_calls_an_http2_service() {
     let backend = H2Backend::start(|mut stream| async move {
         let (body, _) = stream.read().await;
-        let seen = format!("{} {} {:?}", stream.head.method, stream.head.uri, stream.head.headers.get("host"));
+        let seen =
+            format!("{} {} {:?}", stream.head.method, stream.head.uri, stream.head.headers.get("host"));
         stream.answer(200, &[("x-seen", &seen), ("x-multi", "1"), ("x-multi", "2")], &body);
     })
     .await;
     let proxy = crate::proxy().mesh(service("server").at(&backend).http2()).start().await;
     for size in [0, 1, 5_000_000] {
         let body = "b".repeat(size);
-        let answer = proxy.request("POST", "server", "/a?b=c", "X-Case: y\r\nCookie: a=1\r\nCookie: b=2\r\n", &body).await;
-        assert_eq!(answer.expect(200).header("x-seen"), Some(format!("POST {} None", url("server", "/a?b=c")).as_str()));
+        let answer = proxy
+            .request("POST", "server", "/a?b=c", "X-Case: y\r\nCookie: a=1\r\nCookie: b=2\r\n", &body)
+            .await;
+        assert_eq!(
+            answer.expect(200).header("x-seen"),
+            Some(format!("POST {} None", url("server", "/a?b=c")).as_str())
+        );
         assert!(answer.body == body.as_bytes(), "{size} bytes came changed");
         assert_eq!(answer.head.all("x-multi"), ["1", "2"]);
     }
@@ -41,7 +47,8 @@ async fn an_http1_app_gets_heads_and_empty_answers_of_an_http2_service() {
     let mut raw = Raw::connect(proxy.outbound).await;
     for _ in 0..2 {
         for (method, path, status) in [("HEAD", "/", 200), ("GET", "/204", 204), ("GET", "/304", 304)] {
-            let answer = raw.call(format!("{method} {} HTTP/1.1\r\nHost: x\r\n\r\n", url("server", path))).await;
+            let answer =
+                raw.call(format!("{method} {} HTTP/1.1\r\nHost: x\r\n\r\n", url("server", path))).await;
             answer.expect(status);
         }
     }
@@ -51,7 +58,8 @@ async fn an_http1_app_gets_heads_and_empty_answers_of_an_http2_service() {
 async fn trailers_cross_from_http2_to_http1_and_back() {
     let backend = H2Backend::start(|mut stream| async move {
         let (_, trailers) = stream.read().await;
-        let mut body = stream.head(http::Response::builder().header("trailer", "x-sum").body(()).expect("a head"));
+        let mut body =
+            stream.head(http::Response::builder().header("trailer", "x-sum").body(()).expect("a head"));
         let _ = body.send_data("hi".into(), false);
         let _ = body.send_trailers(trailers.unwrap_or_default());
     })
@@ -70,14 +78,20 @@ async fn trailers_cross_from_http2_to_http1_and_back() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_http2_app_calls_an_http1_service() {
     let backend = Backend::start(|request| {
-        Reply::new(200, &[("Connection", "keep-alive"), ("Keep-Alive", "timeout=5"), ("X-Case", "y")], request.body())
+        Reply::new(
+            200,
+            &[("Connection", "keep-alive"), ("Keep-Alive", "timeout=5"), ("X-Case", "y")],
+            request.body(),
+        )
     })
     .await;
-    let proxy = crate::proxy().mesh(service("server").at(&backend).with("appProtocol", json!("http"))).start().await;
+    let proxy =
+        crate::proxy().mesh(service("server").at(&backend).with("appProtocol", json!("http"))).start().await;
     let client = H2Client::connect(proxy.outbound).await;
     for size in [0, 1, 60_000] {
         let body = vec![b'b'; size];
-        let answer = client.call(request("POST", "server", "/a?b", &[("te", "trailers"), ("x-a", "1")]), &body).await;
+        let answer =
+            client.call(request("POST", "server", "/a?b", &[("te", "trailers"), ("x-a", "1")]), &body).await;
         assert_eq!((answer.status, answer.field("x-case")), (200, Some("y")));
         assert!(answer.body == body, "{size} bytes came changed");
         assert!(answer.field("connection").is_none() && answer.field("keep-alive").is_none());
@@ -91,9 +105,12 @@ async fn an_http2_app_calls_an_http1_service() {
 #[tokio::test(flavor = "multi_thread")]
 async fn cookies_of_http2_become_one_line() {
     let backend = Backend::start(|_| Reply::ok("")).await;
-    let proxy = crate::proxy().mesh(service("server").at(&backend).with("appProtocol", json!("http"))).start().await;
+    let proxy =
+        crate::proxy().mesh(service("server").at(&backend).with("appProtocol", json!("http"))).start().await;
     let client = H2Client::connect(proxy.outbound).await;
-    client.call(request("GET", "server", "/", &[("cookie", "a=1"), ("cookie", "b=2"), ("cookie", "c=3")]), b"").await;
+    client
+        .call(request("GET", "server", "/", &[("cookie", "a=1"), ("cookie", "b=2"), ("cookie", "c=3")]), b"")
+        .await;
     assert_eq!(backend.only_request().head.all("cookie"), ["a=1; b=2; c=3"]);
 }
 
@@ -101,7 +118,8 @@ async fn cookies_of_http2_become_one_line() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_get_over_http2_has_no_body_over_http1() {
     let backend = Backend::start(|_| Reply::ok("")).await;
-    let proxy = crate::proxy().mesh(service("server").at(&backend).with("appProtocol", json!("http"))).start().await;
+    let proxy =
+        crate::proxy().mesh(service("server").at(&backend).with("appProtocol", json!("http"))).start().await;
     let client = H2Client::connect(proxy.outbound).await;
     client.call(request("GET", "server", "/", &[]), b"").await;
     let received = backend.only_request();
@@ -111,7 +129,8 @@ async fn a_get_over_http2_has_no_body_over_http1() {
 #[tokio::test(flavor = "multi_thread")]
 async fn request_trailers_cross_from_http2_to_http1() {
     let backend = Backend::start(|_| Reply::ok("")).await;
-    let proxy = crate::proxy().mesh(service("server").at(&backend).with("appProtocol", json!("http"))).start().await;
+    let proxy =
+        crate::proxy().mesh(service("server").at(&backend).with("appProtocol", json!("http"))).start().await;
     let client = H2Client::connect(proxy.outbound).await;
     let mut trailers = HeaderMap::new();
     trailers.insert("x-sum", "5".parse().expect("a value"));
@@ -124,8 +143,11 @@ async fn request_trailers_cross_from_http2_to_http1() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn many_http2_streams_spread_over_http1_connections() {
-    let backend = Backend::start(|request| Reply::ok(&request.target).after(std::time::Duration::from_millis(20))).await;
-    let proxy = crate::proxy().mesh(service("server").at(&backend).with("appProtocol", json!("http"))).start().await;
+    let backend =
+        Backend::start(|request| Reply::ok(&request.target).after(std::time::Duration::from_millis(20)))
+            .await;
+    let proxy =
+        crate::proxy().mesh(service("server").at(&backend).with("appProtocol", json!("http"))).start().await;
     let client = H2Client::connect(proxy.outbound).await;
     let calls = (0..50).map(|n| {
         let path = format!("/{n}");
@@ -147,7 +169,10 @@ async fn many_http2_streams_spread_over_http1_connections() {
 /// Case 53.
 #[tokio::test(flavor = "multi_thread")]
 async fn early_hints_reach_the_app() {
-    let backend = Backend::start(|_| Reply::raw("HTTP/1.1 103 Early Hints\r\nLink: </style.css>\r\n\r\n").then(Reply::ok("x"))).await;
+    let backend = Backend::start(|_| {
+        Reply::raw("HTTP/1.1 103 Early Hints\r\nLink: </style.css>\r\n\r\n").then(Reply::ok("x"))
+    })
+    .await;
     let proxy = crate::proxy().mesh(service("server").at(&backend)).start().await;
     let answer = proxy.get("server", "/").await;
     assert_eq!(answer.expect(200).text(), "x", "the hint does not get in the way");

@@ -63,7 +63,8 @@ async fn client_streaming() {
     })
     .await;
     let (_proxy, client) = before(&backend).await;
-    let (response, mut sending) = client.open(request("POST", "server", METHOD, CALL), false).await.expect("a stream");
+    let (response, mut sending) =
+        client.open(request("POST", "server", METHOD, CALL), false).await.expect("a stream");
     for n in 0..100 {
         sending.send_data(message(&[b'x'; 50]), n == 99).expect("the stream is open");
     }
@@ -85,7 +86,8 @@ async fn bidirectional_streaming_is_an_echo_while_the_call_is_open() {
     })
     .await;
     let (_proxy, client) = before(&backend).await;
-    let (response, mut sending) = client.open(request("POST", "server", METHOD, CALL), false).await.expect("a stream");
+    let (response, mut sending) =
+        client.open(request("POST", "server", METHOD, CALL), false).await.expect("a stream");
     let (_, mut body) = H2Client::head(response).await.into_parts();
     for n in 0..50u8 {
         sending.send_data(message(&[n]), false).expect("the stream is open");
@@ -131,7 +133,10 @@ async fn an_error_after_messages_keeps_its_trailers() {
     let answer = client.call(request("POST", "server", METHOD, CALL), &message(b"hi")).await;
     assert_eq!(messages(&answer.body), [b"one"]);
     let trailers = answer.trailers.expect("trailers");
-    assert_eq!((trailers["grpc-status"].as_bytes(), trailers["grpc-message"].as_bytes()), (&b"9"[..], &b"half way"[..]));
+    assert_eq!(
+        (trailers["grpc-status"].as_bytes(), trailers["grpc-message"].as_bytes()),
+        (&b"9"[..], &b"half way"[..])
+    );
 }
 
 /// Case 50: a caller of gRPC is told in gRPC.
@@ -190,7 +195,8 @@ async fn a_caller_that_cancels_is_heard_by_the_endpoint() {
     })
     .await;
     let (proxy, client) = before(&backend).await;
-    let (response, mut sending) = client.open(request("POST", "server", METHOD, CALL), false).await.expect("a stream");
+    let (response, mut sending) =
+        client.open(request("POST", "server", METHOD, CALL), false).await.expect("a stream");
     let mut body = H2Client::head(response).await.into_body();
     within("the first message", next(&mut body)).await.expect("the first message");
     sending.send_reset(Reason::CANCEL);
@@ -209,7 +215,8 @@ async fn a_reset_of_the_endpoint_in_mid_stream_reaches_the_caller() {
     })
     .await;
     let (_proxy, client) = before(&backend).await;
-    let (response, _sending) = client.open(request("POST", "server", METHOD, CALL), false).await.expect("a stream");
+    let (response, _sending) =
+        client.open(request("POST", "server", METHOD, CALL), false).await.expect("a stream");
     let mut body = H2Client::head(response).await.into_body();
     let error = within("the reset", read(&mut body)).await.expect_err("a reset");
     assert_eq!(error.reason(), Some(Reason::ENHANCE_YOUR_CALM));
@@ -232,7 +239,8 @@ async fn two_hundred_calls_at_once() {
     let (_proxy, client) = before(&backend).await;
     let mut waiting = Vec::new();
     for _ in 0..200 {
-        let (response, mut sending) = client.open(request("POST", "server", METHOD, CALL), false).await.expect("a stream");
+        let (response, mut sending) =
+            client.open(request("POST", "server", METHOD, CALL), false).await.expect("a stream");
         sending.send_data(message(b"hi"), true).expect("the stream is open");
         waiting.push(response);
     }
@@ -280,7 +288,8 @@ async fn a_reader_that_stops_does_not_stall_the_others() {
     let mut stalled = Vec::new();
     for _ in 0..50 {
         // Their bodies are never read.
-        let (response, _) = client.open(request("GET", "server", "/large", &[]), true).await.expect("a stream");
+        let (response, _) =
+            client.open(request("GET", "server", "/large", &[]), true).await.expect("a stream");
         stalled.push(H2Client::head(response).await.into_body());
     }
     let other = H2Client::connect(_proxy.outbound).await;

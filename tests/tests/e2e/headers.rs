@@ -12,7 +12,9 @@ async fn names_keep_their_case_and_values_their_bytes() {
         url("server", "/"),
         authority("server"),
     ));
-    let answer: Vec<u8> = latin1_bytes(&format!("HTTP/1.1 200 OK\r\nX-sErVeD-bY: me\r\nX-Bytes:{value}\r\nX-Empty:\r\ncontent-LENGTH: 0\r\n\r\n"));
+    let answer: Vec<u8> = latin1_bytes(&format!(
+        "HTTP/1.1 200 OK\r\nX-sErVeD-bY: me\r\nX-Bytes:{value}\r\nX-Empty:\r\ncontent-LENGTH: 0\r\n\r\n"
+    ));
     let backend = Backend::start(move |_| Reply::raw(answer.clone())).await;
     let proxy = crate::proxy().mesh(service("server").at(&backend)).start().await;
     let answer = Raw::connect(proxy.outbound).await.call(sent).await;
@@ -37,17 +39,23 @@ fn latin1_bytes(text: &str) -> Vec<u8> {
 #[tokio::test(flavor = "multi_thread")]
 async fn headers_of_one_name_stay_in_order() {
     let backend = Backend::start(|_| {
-        Reply::new(200, &[("Set-Cookie", "a=1"), ("X", "1"), ("Set-Cookie", "b=2, c"), ("x", "2"), ("Set-Cookie", "a=3")], "")
+        Reply::new(
+            200,
+            &[("Set-Cookie", "a=1"), ("X", "1"), ("Set-Cookie", "b=2, c"), ("x", "2"), ("Set-Cookie", "a=3")],
+            "",
+        )
     })
     .await;
     let proxy = crate::proxy().mesh(service("server").at(&backend)).start().await;
-    let lines = "Accept: z\r\nVia: 1\r\nACCEPT: a, b\r\nvia: 2\r\naccept: z\r\nCookie: b=1\r\nCookie: a=2\r\n";
+    let lines =
+        "Accept: z\r\nVia: 1\r\nACCEPT: a, b\r\nvia: 2\r\naccept: z\r\nCookie: b=1\r\nCookie: a=2\r\n";
     let answer = proxy.request("GET", "server", "/", lines, "").await;
     let request = backend.only_request();
     assert_eq!(request.head.all("accept"), ["z", "a, b", "z"]);
     assert_eq!(request.head.all("via"), ["1", "2"]);
     assert_eq!(request.head.all("cookie"), ["b=1", "a=2"]);
-    let names: Vec<_> = request.head.names().into_iter().filter(|name| name.eq_ignore_ascii_case("accept")).collect();
+    let names: Vec<_> =
+        request.head.names().into_iter().filter(|name| name.eq_ignore_ascii_case("accept")).collect();
     assert_eq!(names, ["Accept", "ACCEPT", "accept"]);
     assert_eq!(answer.head.all("set-cookie"), ["a=1", "b=2, c", "a=3"]);
     assert_eq!(answer.head.all("x"), ["1", "2"]);
@@ -58,7 +66,8 @@ async fn nothing_is_added_but_the_request_id() {
     let backend = Backend::start(|_| Reply::new(200, &[("Date", "then"), ("Server", "me")], "x")).await;
     let proxy = crate::proxy().mesh(service("server").at(&backend)).start().await;
     let answer = proxy.get("server", "/").await;
-    let mut names = backend.only_request().head.names().iter().map(|name| name.to_ascii_lowercase()).collect::<Vec<_>>();
+    let mut names =
+        backend.only_request().head.names().iter().map(|name| name.to_ascii_lowercase()).collect::<Vec<_>>();
     names.sort();
     assert_eq!(names, ["host", "x-request-id"]);
     let mut names = answer.head.names();
@@ -75,7 +84,11 @@ async fn a_request_id_is_set_where_there_is_none() {
         proxy.get("server", "/").await.expect(200);
     }
     proxy.request("GET", "server", "/", "X-Request-ID: mine/4\r\n", "").await.expect(200);
-    let mut ids: Vec<_> = backend.requests().iter().map(|request| request.header("x-request-id").unwrap_or_default().to_owned()).collect();
+    let mut ids: Vec<_> = backend
+        .requests()
+        .iter()
+        .map(|request| request.header("x-request-id").unwrap_or_default().to_owned())
+        .collect();
     assert_eq!(ids.pop().as_deref(), Some("mine/4"));
     for id in &ids {
         let parts: Vec<_> = id.split('-').map(str::len).collect();
@@ -98,7 +111,8 @@ async fn all_attempts_of_a_request_have_the_same_id() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_concerns_one_connection_only_is_taken_out() {
-    let headers = &[("Connection", "x-hop, keep-alive"), ("X-Hop", "1"), ("Keep-Alive", "timeout=5"), ("X-Stays", "1")];
+    let headers =
+        &[("Connection", "x-hop, keep-alive"), ("X-Hop", "1"), ("Keep-Alive", "timeout=5"), ("X-Stays", "1")];
     let backend = Backend::start(|_| Reply::new(200, headers, "x")).await;
     let proxy = crate::proxy().mesh(service("server").at(&backend)).start().await;
     let lines = "Connection: X-Hop , keep-alive\r\nX-Hop: 1\r\nKeep-Alive: 5\r\nProxy-Connection: keep-alive\r\n\
@@ -118,7 +132,10 @@ async fn what_concerns_one_connection_only_is_taken_out() {
 async fn connection_cannot_take_out_what_frames_or_addresses_the_message() {
     let backend = Backend::start(|_| Reply::ok("x")).await;
     let proxy = crate::proxy().mesh(service("server").at(&backend)).start().await;
-    proxy.request("POST", "server", "/", "Connection: content-length, host, close\r\n", "five!").await.expect(200);
+    proxy
+        .request("POST", "server", "/", "Connection: content-length, host, close\r\n", "five!")
+        .await
+        .expect(200);
     let request = backend.only_request();
     assert_eq!(request.header("host"), Some(authority("server").as_str()));
     assert_eq!(request.body(), b"five!");
@@ -142,7 +159,9 @@ async fn close_is_between_neighbours() {
     let proxy = crate::proxy().mesh(service("server").at(&backend)).start().await;
     // The app's wish closes its connection and leaves the one to the endpoint open.
     let mut raw = Raw::connect(proxy.outbound).await;
-    let answer = raw.call(format!("GET {} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", url("server", "/"))).await;
+    let answer = raw
+        .call(format!("GET {} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", url("server", "/")))
+        .await;
     assert_eq!(answer.expect(200).header("connection"), Some("close"));
     raw.closed().await;
     // The endpoint's wish leaves the app's open.

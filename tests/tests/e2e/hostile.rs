@@ -17,7 +17,9 @@ async fn refused(text: &str, statuses: &[u16]) {
         let mut raw = Raw::connect(addr).await;
         raw.send(text).await;
         match raw.try_response("GET").await {
-            Ok(answer) => assert!(statuses.contains(&answer.status), "{text:?}: {} {}", answer.status, answer.text()),
+            Ok(answer) => {
+                assert!(statuses.contains(&answer.status), "{text:?}: {} {}", answer.status, answer.text())
+            }
             Err(_) => assert!(statuses.is_empty(), "{text:?}: closed without an answer"),
         }
     }
@@ -37,7 +39,11 @@ async fn connect_is_refused() {
 #[tokio::test(flavor = "multi_thread")]
 async fn connect_with_early_data_is_refused_and_the_data_is_no_request() {
     let name = authority("server");
-    refused(&format!("CONNECT {name} HTTP/1.1\r\nHost: {name}\r\n\r\nGET / HTTP/1.1\r\nHost: {name}\r\n\r\n"), &[400, 405, 501]).await;
+    refused(
+        &format!("CONNECT {name} HTTP/1.1\r\nHost: {name}\r\n\r\nGET / HTTP/1.1\r\nHost: {name}\r\n\r\n"),
+        &[400, 405, 501],
+    )
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -52,7 +58,11 @@ async fn a_star_with_get_is_refused_and_with_options_is_forwarded() {
     let name = authority("server");
     refused(&format!("GET * HTTP/1.1\r\nHost: {name}\r\n\r\n"), &[400]).await;
     let (backend, proxy) = server().await;
-    Raw::connect(proxy.outbound).await.call(format!("OPTIONS * HTTP/1.1\r\nHost: {name}\r\n\r\n")).await.expect(200);
+    Raw::connect(proxy.outbound)
+        .await
+        .call(format!("OPTIONS * HTTP/1.1\r\nHost: {name}\r\n\r\n"))
+        .await
+        .expect(200);
     assert_eq!(backend.only_request().head.start, "OPTIONS * HTTP/1.1");
 }
 
@@ -87,26 +97,44 @@ async fn http_1_1_without_host_is_refused() {
 async fn lengths_that_are_none_are_refused() {
     let name = authority("server");
     for length in ["+5", "-5", "5,6", "5 5", "0x5", "five", "99999999999999999999", ""] {
-        refused(&format!("POST / HTTP/1.1\r\nHost: {name}\r\nContent-Length: {length}\r\n\r\nfive!"), &[400]).await;
+        refused(&format!("POST / HTTP/1.1\r\nHost: {name}\r\nContent-Length: {length}\r\n\r\nfive!"), &[400])
+            .await;
     }
-    refused(&format!("POST / HTTP/1.1\r\nHost: {name}\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nfive!"), &[400]).await;
+    refused(
+        &format!("POST / HTTP/1.1\r\nHost: {name}\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nfive!"),
+        &[400],
+    )
+    .await;
 }
 
 /// Case 2.
 #[tokio::test(flavor = "multi_thread")]
 async fn transfer_encodings_that_do_not_end_in_chunked_are_refused() {
     let name = authority("server");
-    for encoding in ["gzip", "chunked, gzip", "identity", "xchunked", "chunked\r\nTransfer-Encoding: identity"] {
-        refused(&format!("POST / HTTP/1.1\r\nHost: {name}\r\nTransfer-Encoding: {encoding}\r\n\r\n0\r\n\r\n"), &[400]).await;
+    for encoding in
+        ["gzip", "chunked, gzip", "identity", "xchunked", "chunked\r\nTransfer-Encoding: identity"]
+    {
+        refused(
+            &format!("POST / HTTP/1.1\r\nHost: {name}\r\nTransfer-Encoding: {encoding}\r\n\r\n0\r\n\r\n"),
+            &[400],
+        )
+        .await;
     }
-    refused(&format!("POST / HTTP/1.0\r\nHost: {name}\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"), &[400]).await;
+    refused(
+        &format!("POST / HTTP/1.0\r\nHost: {name}\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"),
+        &[400],
+    )
+    .await;
 }
 
 /// Case 1: refused, or one length is taken out and the connection closed; never both sent on.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_length_and_chunked_are_never_both_sent_on() {
     let name = authority("server");
-    let both = ["Content-Length: 4\r\nTransfer-Encoding: chunked", "Transfer-Encoding: chunked\r\nContent-Length: 4"];
+    let both = [
+        "Content-Length: 4\r\nTransfer-Encoding: chunked",
+        "Transfer-Encoding: chunked\r\nContent-Length: 4",
+    ];
     for headers in both {
         let (backend, proxy) = server().await;
         let mut raw = Raw::connect(proxy.outbound).await;
@@ -126,15 +154,26 @@ async fn a_length_and_chunked_are_never_both_sent_on() {
 #[tokio::test(flavor = "multi_thread")]
 async fn chunks_that_are_none_never_reach_the_endpoint_whole() {
     let name = authority("server");
-    for chunks in ["5\nfive!\r\n0\r\n\r\n", "5;a\nb\r\nfive!\r\n0\r\n\r\n", "g\r\n", "-5\r\nfive!\r\n0\r\n\r\n", "ffffffffffffffffff\r\nx"] {
+    for chunks in [
+        "5\nfive!\r\n0\r\n\r\n",
+        "5;a\nb\r\nfive!\r\n0\r\n\r\n",
+        "g\r\n",
+        "-5\r\nfive!\r\n0\r\n\r\n",
+        "ffffffffffffffffff\r\nx",
+    ] {
         let (backend, mut proxy) = server().await;
         let mut raw = Raw::connect(proxy.outbound).await;
-        raw.send(format!("POST / HTTP/1.1\r\nHost: {name}\r\nTransfer-Encoding: chunked\r\n\r\n{chunks}")).await;
+        raw.send(format!("POST / HTTP/1.1\r\nHost: {name}\r\nTransfer-Encoding: chunked\r\n\r\n{chunks}"))
+            .await;
         match raw.try_response("POST").await {
             Ok(answer) => assert_eq!(answer.status, 400, "{chunks:?}"),
             Err(_) => raw.closed().await,
         }
-        assert!(backend.requests().iter().all(|request| request.body().is_empty()), "{chunks:?}: {:?}", backend.requests());
+        assert!(
+            backend.requests().iter().all(|request| request.body().is_empty()),
+            "{chunks:?}: {:?}",
+            backend.requests()
+        );
         proxy.get("server", "/").await.expect(200);
         assert!(proxy.runs());
     }
@@ -162,11 +201,20 @@ async fn a_head_of_50_kilobytes_and_90_headers_is_forwarded() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_not_http_is_refused_and_counted() {
     let (backend, proxy) = server().await;
-    for bytes in [&b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"[..], b"SSH-2.0-OpenSSH\r\n\r\n", b"\0\0\0\0\r\n\r\n", b"GET\r\n\r\n"] {
+    for bytes in [
+        &b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"[..],
+        b"SSH-2.0-OpenSSH\r\n\r\n",
+        b"\0\0\0\0\r\n\r\n",
+        b"GET\r\n\r\n",
+    ] {
         let mut raw = Raw::connect(proxy.outbound).await;
         raw.send(bytes).await;
         let answer = raw.rest().await;
-        assert!(answer.is_empty() || answer.starts_with(b"HTTP/1.1 400"), "{}", String::from_utf8_lossy(&answer));
+        assert!(
+            answer.is_empty() || answer.starts_with(b"HTTP/1.1 400"),
+            "{}",
+            String::from_utf8_lossy(&answer)
+        );
     }
     proxy.metric_is("bowline_downstream_errors_total", &[("kind", "protocol")], 4.0).await;
     assert_eq!(backend.count(), 0);
@@ -182,7 +230,10 @@ async fn responses_that_can_be_read_in_two_ways_are_not_passed_on() {
     ];
     for text in bad {
         let backend = Backend::start(move |_| Reply::raw(text).then(Reply::hang())).await;
-        let proxy = crate::proxy().mesh(service("server").at(&backend).retry(serde_json::json!({ "retries": 0 }))).start().await;
+        let proxy = crate::proxy()
+            .mesh(service("server").at(&backend).retry(serde_json::json!({ "retries": 0 })))
+            .start()
+            .await;
         let answer = proxy.get("server", "/").await;
         assert_eq!(answer.expect(502).header("x-bowline-error"), Some("invalid_response"), "{text}");
         // Nobody else gets the rest of it.
@@ -192,9 +243,13 @@ async fn responses_that_can_be_read_in_two_ways_are_not_passed_on() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_length_and_chunks_in_a_response_are_never_both_passed_on() {
-    let text = "HTTP/1.1 200 OK\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nfive!\r\n0\r\n\r\n";
+    let text =
+        "HTTP/1.1 200 OK\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nfive!\r\n0\r\n\r\n";
     let backend = Backend::start(move |_| Reply::raw(text)).await;
-    let proxy = crate::proxy().mesh(service("server").at(&backend).retry(serde_json::json!({ "retries": 0 }))).start().await;
+    let proxy = crate::proxy()
+        .mesh(service("server").at(&backend).retry(serde_json::json!({ "retries": 0 })))
+        .start()
+        .await;
     let answer = proxy.get("server", "/").await;
     let (length, chunked) = (answer.header("content-length"), answer.header("transfer-encoding"));
     assert!(length.is_none() || chunked.is_none(), "{:?}", answer.head);
@@ -209,8 +264,14 @@ async fn http2_requests_that_contradict_themselves_are_refused() {
     assert_eq!(client.call(differ, b"").await.status, 400);
     let user = Request::get(format!("http://user@{}/", authority("server"))).body(()).expect("a request");
     assert!(client.try_call(user, b"", None).await.map_or(true, |answer| answer.status == 400));
-    let connect = Request::builder().method(Method::CONNECT).uri(authority("server")).body(()).expect("a request");
-    assert!(client.try_call(connect, b"", None).await.map_or(true, |answer| matches!(answer.status, 400 | 405 | 501)));
+    let connect =
+        Request::builder().method(Method::CONNECT).uri(authority("server")).body(()).expect("a request");
+    assert!(
+        client
+            .try_call(connect, b"", None)
+            .await
+            .map_or(true, |answer| matches!(answer.status, 400 | 405 | 501))
+    );
     // The same connection goes on.
     assert_eq!(client.call(request("GET", "server", "/", &[]), b"").await.status, 200);
     assert_eq!(backend.count(), 1);
@@ -224,7 +285,9 @@ async fn an_http2_body_of_another_length_than_declared_is_no_request() {
     for declared in ["3", "8"] {
         let client = H2Client::connect(proxy.outbound).await;
         // http1 is spoken to the endpoint because the service says so.
-        let result = client.try_call(request("POST", "server", "/", &[("content-length", declared)]), b"five!", None).await;
+        let result = client
+            .try_call(request("POST", "server", "/", &[("content-length", declared)]), b"five!", None)
+            .await;
         assert!(result.is_err() || result.is_ok_and(|answer| answer.status >= 400), "{declared}");
     }
     assert!(backend.requests().iter().all(|request| request.body().is_empty()), "{:?}", backend.requests());

@@ -106,7 +106,8 @@ async fn the_drain_time_is_the_longest_that_anybody_waits() {
     let gate = Gate::shut();
     let behind = gate.clone();
     let backend = Backend::start(move |_| Reply::ok("").behind(&behind)).await;
-    let mut proxy = crate::proxy().mesh(service("server").at(&backend)).arg("--drain-seconds").arg("3").start().await;
+    let mut proxy =
+        crate::proxy().mesh(service("server").at(&backend)).arg("--drain-seconds").arg("3").start().await;
     let mut raw = Raw::connect(proxy.outbound).await;
     raw.send(get("/")).await;
     backend.has_received(1).await;
@@ -213,7 +214,8 @@ async fn an_invalid_mesh_exits_2_with_all_its_problems() {
                 tls: {}\n    retry: { retrys: 3 }\n  - discoveryName: a\n    endpoints: { static: [] }\n";
     let ended = crate::proxy().mesh_text(mesh).run_to_end().await;
     assert_eq!(ended.code, Some(2));
-    for word in ["mesh.yaml:4:", "ip:port", "tls", "mesh.yaml:6:", "retrys", "retries", "nothing was started"] {
+    for word in ["mesh.yaml:4:", "ip:port", "tls", "mesh.yaml:6:", "retrys", "retries", "nothing was started"]
+    {
         assert!(ended.err.contains(word), "{word} is missing in:\n{}", ended.err);
     }
 }
@@ -249,7 +251,8 @@ async fn a_taken_vip_port_is_told_and_tried_again() {
     Raw::connect(proxy.outbound).await.call(&host).await.expect(200);
     drop(taken);
     let vip = proxy.vip("server").await;
-    let mut raw = bowline_tests::eventually("the VIP is open", async || Raw::try_connect(vip).await.ok()).await;
+    let mut raw =
+        bowline_tests::eventually("the VIP is open", async || Raw::try_connect(vip).await.ok()).await;
     raw.call("GET / HTTP/1.1\r\nHost: x\r\n\r\n").await.expect(200);
 }
 
@@ -272,9 +275,10 @@ async fn a_client_that_leaves_before_the_answer_is_heard_by_the_endpoint() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_leaves_in_mid_response_is_heard_by_the_endpoint() {
-    let endless = (0..1000).fold(Reply::raw("HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n"), |reply, _| {
-        reply.then(Reply::raw("xxxxxxxxxx").after(Duration::from_millis(20)))
-    });
+    let endless = (0..1000)
+        .fold(Reply::raw("HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n"), |reply, _| {
+            reply.then(Reply::raw("xxxxxxxxxx").after(Duration::from_millis(20)))
+        });
     let backend = Backend::start(move |_| endless.clone()).await;
     let proxy = crate::proxy().mesh(service("server").at(&backend)).start().await;
     let mut raw = Raw::connect(proxy.outbound).await;
@@ -291,11 +295,15 @@ async fn a_client_that_leaves_in_mid_response_is_heard_by_the_endpoint() {
 async fn an_http2_client_that_cancels_is_heard_by_both_kinds_of_endpoint() {
     let h2 = H2Backend::start(|mut stream| async move { stream.until_reset().await }).await;
     let h1 = Backend::start(|_| Reply::hang()).await;
-    let mesh = bowline_tests::Mesh::of([service("h2").at(&h2).http2(), service("h1").at(&h1).with("appProtocol", json!("http"))]);
+    let mesh = bowline_tests::Mesh::of([
+        service("h2").at(&h2).http2(),
+        service("h1").at(&h1).with("appProtocol", json!("http")),
+    ]);
     let proxy = crate::proxy().mesh(mesh).start().await;
     let client = H2Client::connect(proxy.outbound).await;
     for (name, h2_too) in [("h2", true), ("h1", false)] {
-        let (response, mut sending) = client.open(request("GET", name, "/", &[]), true).await.expect("a stream");
+        let (response, mut sending) =
+            client.open(request("GET", name, "/", &[]), true).await.expect("a stream");
         match h2_too {
             true => h2.has_received(1).await,
             false => h1.has_received(1).await,
@@ -315,7 +323,11 @@ async fn an_upload_that_breaks_off_is_no_whole_request() {
         let backend = Backend::start(|_| Reply::ok("")).await;
         let proxy = crate::proxy().mesh(service("server").at(&backend)).start().await;
         let mut raw = Raw::connect(proxy.outbound).await;
-        raw.send(format!("PUT {} HTTP/1.1\r\nHost: x\r\n{framing}\r\n\r\n5\r\nfive!\r\n", url("server", "/"))).await;
+        raw.send(format!(
+            "PUT {} HTTP/1.1\r\nHost: x\r\n{framing}\r\n\r\n5\r\nfive!\r\n",
+            url("server", "/")
+        ))
+        .await;
         backend.has_received(1).await;
         drop(raw);
         backend.was_left(1).await;
@@ -332,7 +344,8 @@ async fn an_http2_upload_that_breaks_off_is_reset_at_the_endpoint() {
     let backend = H2Backend::start(|mut stream| async move { stream.until_reset().await }).await;
     let proxy = crate::proxy().mesh(service("server").at(&backend).http2()).start().await;
     let mut raw = Raw::connect(proxy.outbound).await;
-    raw.send(format!("PUT {} HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\nfive!", url("server", "/"))).await;
+    raw.send(format!("PUT {} HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\nfive!", url("server", "/")))
+        .await;
     backend.has_received(1).await;
     drop(raw);
     assert_eq!(backend.was_reset().await, Reason::CANCEL);

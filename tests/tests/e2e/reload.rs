@@ -49,7 +49,10 @@ async fn a_file_behind_a_link_is_followed() {
     std::fs::write(dir.join("v2.yaml"), Mesh::from(service("server").at(&b)).text()).expect("a file");
     std::os::unix::fs::symlink(dir.join("v2.yaml"), dir.join("link")).expect("a link");
     std::fs::rename(dir.join("link"), &proxy.mesh).expect("a renamed link");
-    eventually("the new mesh is in force", async || (proxy.get("server", "/").await.text() == "1").then_some(())).await;
+    eventually("the new mesh is in force", async || {
+        (proxy.get("server", "/").await.text() == "1").then_some(())
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -136,7 +139,10 @@ async fn endpoints_that_stay_keep_their_connections_and_ejections() {
     let [a, bad, c] = Backend::several(|n, _| if n == 1 { Reply::status(503) } else { Reply::ok("") }).await;
     let policy = json!({ "policy": "roundRobin" });
     let with = |backends: &[&Backend]| {
-        service("server").at_all(backends.iter().copied()).retry(json!({})).with("loadBalancing", policy.clone())
+        service("server")
+            .at_all(backends.iter().copied())
+            .retry(json!({}))
+            .with("loadBalancing", policy.clone())
     };
     let proxy = crate::proxy().mesh(with(&[&a, &bad])).start().await;
     for _ in 0..20 {
@@ -151,7 +157,10 @@ async fn endpoints_that_stay_keep_their_connections_and_ejections() {
     assert!(c.count() > 0);
     assert_eq!(a.accepts(), connections);
     assert_eq!(bad.count(), tried, "it is still ejected");
-    assert_eq!(proxy.endpoint(a.addr()).await.expect("it is there")["attempts"].as_u64(), Some(a.count() as u64));
+    assert_eq!(
+        proxy.endpoint(a.addr()).await.expect("it is there")["attempts"].as_u64(),
+        Some(a.count() as u64)
+    );
 }
 
 /// Case 32.
@@ -212,5 +221,8 @@ async fn an_address_may_be_pinned_in_any_range() {
     let proxy = builder.mesh(service("server").at(&backend).with("vip", json!(pin))).start().await;
     let vip = proxy.vip("server").await;
     assert_eq!(vip.ip(), pin);
-    assert_eq!(Raw::connect(vip).await.call("GET / HTTP/1.1\r\nHost: x\r\n\r\n").await.expect(200).text(), "server");
+    assert_eq!(
+        Raw::connect(vip).await.call("GET / HTTP/1.1\r\nHost: x\r\n\r\n").await.expect(200).text(),
+        "server"
+    );
 }

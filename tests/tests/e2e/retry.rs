@@ -34,16 +34,21 @@ async fn pair(bad: Reply, moment: Moment, retry: Value) -> Pair {
         let (first, bad) = (first.clone(), bad.clone());
         let backend = match moment {
             Moment::Head => {
-                Backend::builder().on_head(move |_| first().then(|| bad.clone())).start(|_| Reply::ok("well")).await
+                Backend::builder()
+                    .on_head(move |_| first().then(|| bad.clone()))
+                    .start(|_| Reply::ok("well"))
+                    .await
             }
             Moment::Whole => {
-                Backend::start(move |_: &Received| if first() { bad.clone() } else { Reply::ok("well") }).await
+                Backend::start(move |_: &Received| if first() { bad.clone() } else { Reply::ok("well") })
+                    .await
             }
         };
         backends.push(backend);
     }
     let backends: [Backend; 2] = backends.try_into().unwrap_or_else(|_| unreachable!("two"));
-    let proxy = crate::proxy().mesh(service("server").at_all(&backends).no_ejections().retry(retry)).start().await;
+    let proxy =
+        crate::proxy().mesh(service("server").at_all(&backends).no_ejections().retry(retry)).start().await;
     Pair { proxy, backends }
 }
 
@@ -94,13 +99,21 @@ async fn refused_connections_are_tried_again_whatever_the_method() {
     for method in IDEMPOTENT.into_iter().chain(NOT_IDEMPOTENT) {
         let backend = Backend::start(|_| Reply::ok("well")).await;
         // Two that refuse: with two retries the third attempt must be at the one that lives.
-        let server = service("server").at_all([refusing(), refusing(), backend.addr()]).no_ejections().retry(json!({}));
+        let server = service("server")
+            .at_all([refusing(), refusing(), backend.addr()])
+            .no_ejections()
+            .retry(json!({}));
         let proxy = crate::proxy().mesh(server).start().await;
         for _ in 0..5 {
             let body = if method == "POST" { "some body" } else { "" };
             proxy.request(method, "server", "/", "", body).await.expect(200);
         }
-        assert!(backend.requests().iter().all(|request| request.body() == if method == "POST" { "some body".as_bytes() } else { b"" }));
+        assert!(
+            backend
+                .requests()
+                .iter()
+                .all(|request| request.body() == if method == "POST" { "some body".as_bytes() } else { b"" })
+        );
     }
 }
 
@@ -138,7 +151,10 @@ async fn statuses_502_503_504_are_tried_again_for_idempotent_methods() {
             pair(Reply::status(status), Moment::Whole, json!({})).await.assert_tried_again(method).await;
         }
         // The endpoint's own answer is passed on, not one of the proxy's.
-        pair(Reply::status(status), Moment::Whole, json!({})).await.assert_not_tried_again("POST", status, None).await;
+        pair(Reply::status(status), Moment::Whole, json!({}))
+            .await
+            .assert_not_tried_again("POST", status, None)
+            .await;
     }
     only_idempotent_again(|| Reply::status(503), Moment::Whole, 503, None).await;
 }
@@ -146,7 +162,10 @@ async fn statuses_502_503_504_are_tried_again_for_idempotent_methods() {
 #[tokio::test(flavor = "multi_thread")]
 async fn other_statuses_are_not_tried_again() {
     for status in [400, 404, 408, 429, 500, 501] {
-        pair(Reply::status(status), Moment::Whole, json!({})).await.assert_not_tried_again("GET", status, None).await;
+        pair(Reply::status(status), Moment::Whole, json!({}))
+            .await
+            .assert_not_tried_again("GET", status, None)
+            .await;
     }
 }
 
@@ -173,7 +192,8 @@ async fn an_attempt_timeout_is_tried_again_for_idempotent_methods() {
             true => Reply::ok("well"),
         })
         .await;
-        let server = service("server").at(&slow).retry(json!({})).with("timeout", json!({ "perAttemptSeconds": 0.3 }));
+        let server =
+            service("server").at(&slow).retry(json!({})).with("timeout", json!({ "perAttemptSeconds": 0.3 }));
         let proxy = crate::proxy().mesh(server).start().await;
         let answer = proxy.request(method, "server", "/", "", if again { "" } else { "body" }).await;
         if again {
@@ -194,7 +214,10 @@ async fn a_list_in_on_holds_for_every_method_and_for_nothing_beside_it() {
     for method in ["GET", "POST", "PATCH"] {
         pair(Reply::reset(), Moment::Whole, on.clone()).await.assert_tried_again(method).await;
         pair(Reply::status(500), Moment::Whole, on.clone()).await.assert_tried_again(method).await;
-        pair(Reply::status(503), Moment::Whole, on.clone()).await.assert_not_tried_again(method, 503, None).await;
+        pair(Reply::status(503), Moment::Whole, on.clone())
+            .await
+            .assert_not_tried_again(method, 503, None)
+            .await;
     }
     let server = service("server").at(refusing()).retry(on);
     let proxy = crate::proxy().mesh(server).start().await;
@@ -215,7 +238,10 @@ async fn retries_0_means_none() {
 #[tokio::test(flavor = "multi_thread")]
 async fn three_attempts_are_all_and_each_is_elsewhere() {
     let backends: [Backend; 5] = Backend::several(|_, _| Reply::status(503)).await;
-    let proxy = crate::proxy().mesh(service("server").at_all(&backends).no_ejections().retry(json!({}))).start().await;
+    let proxy = crate::proxy()
+        .mesh(service("server").at_all(&backends).no_ejections().retry(json!({})))
+        .start()
+        .await;
     for n in 1..=5 {
         let answer = proxy.get("server", "/").await;
         // The last endpoint's own words.
@@ -231,7 +257,10 @@ async fn three_attempts_are_all_and_each_is_elsewhere() {
 async fn no_endpoint_is_asked_twice_while_there_is_another() {
     // Always the same three of three, never one of them twice in one request.
     let backends: [Backend; 3] = Backend::several(|_, _| Reply::status(503)).await;
-    let proxy = crate::proxy().mesh(service("server").at_all(&backends).no_ejections().retry(json!({}))).start().await;
+    let proxy = crate::proxy()
+        .mesh(service("server").at_all(&backends).no_ejections().retry(json!({})))
+        .start()
+        .await;
     for n in 1..=5 {
         proxy.get("server", "/").await.expect(503);
         assert!(backends.iter().all(|backend| backend.count() == n));
@@ -273,7 +302,10 @@ async fn a_body_within_max_body_bytes_is_sent_again_whole() {
         let pair = pair(Reply::reset(), Moment::Whole, json!({})).await;
         let body = "b".repeat(size);
         pair.proxy.request("PUT", "server", "/", "", &body).await.expect(200);
-        assert!(pair.backends.iter().all(|backend| backend.only_request().body() == body.as_bytes()), "{size}");
+        assert!(
+            pair.backends.iter().all(|backend| backend.only_request().body() == body.as_bytes()),
+            "{size}"
+        );
     }
 }
 
@@ -304,7 +336,10 @@ async fn a_body_above_max_body_bytes_goes_once() {
         let answer = pair.proxy.request("PUT", "server", "/", "", &body).await;
         assert_eq!(answer.expect(502).header("x-bowline-error"), Some("reset"));
         assert_eq!(pair.attempts().iter().sum::<usize>(), 1);
-        assert_eq!(pair.proxy.metric("bowline_retries_refused_total", &[("reason", "body_too_large")]).await, 1.0);
+        assert_eq!(
+            pair.proxy.metric("bowline_retries_refused_total", &[("reason", "body_too_large")]).await,
+            1.0
+        );
     }
 }
 
@@ -326,7 +361,8 @@ async fn a_large_body_goes_elsewhere_when_the_connection_is_refused() {
 async fn the_budget_holds_when_everything_fails() {
     let backends: [Backend; 3] = Backend::several(|_, _| Reply::status(503)).await;
     let retry = json!({ "budget": { "percent": 20, "minPerSecond": 1, "windowSeconds": 60 } });
-    let proxy = crate::proxy().mesh(service("server").at_all(&backends).no_ejections().retry(retry)).start().await;
+    let proxy =
+        crate::proxy().mesh(service("server").at_all(&backends).no_ejections().retry(retry)).start().await;
     let requests = 600;
     let begun = Instant::now();
     let mut raw = bowline_tests::Raw::connect(proxy.outbound).await;
@@ -334,7 +370,10 @@ async fn the_budget_holds_when_everything_fails() {
     for _ in 0..requests {
         raw.call(format!("GET {target} HTTP/1.1\r\nHost: x\r\n\r\n")).await.expect(503);
     }
-    assert!(begun.elapsed() < Duration::from_secs(54), "the window has moved on: the machine is too slow for this test");
+    assert!(
+        begun.elapsed() < Duration::from_secs(54),
+        "the window has moved on: the machine is too slow for this test"
+    );
     let attempts: usize = backends.iter().map(Backend::count).sum();
     let most = requests + requests / 5 + 60;
     assert!(attempts <= most, "{attempts} attempts, at most {most} were in the budget");
@@ -430,7 +469,8 @@ async fn unavailable_then_well(retry: Value) -> (H2Backend, Proxy, H2Client) {
         }
     })
     .await;
-    let server = service("server").at(&backend).with("appProtocol", json!("grpc")).no_ejections().retry(retry);
+    let server =
+        service("server").at(&backend).with("appProtocol", json!("grpc")).no_ejections().retry(retry);
     let proxy = crate::proxy().mesh(server).start().await;
     let client = H2Client::connect(proxy.outbound).await;
     (backend, proxy, client)
@@ -439,7 +479,8 @@ async fn unavailable_then_well(retry: Value) -> (H2Backend, Proxy, H2Client) {
 #[tokio::test(flavor = "multi_thread")]
 async fn grpc_unavailable_without_a_message_is_tried_again() {
     let (backend, _proxy, client) = unavailable_then_well(json!({})).await;
-    let answer = client.call(request("POST", "server", "/pkg.Greeter/Hello", grpc::CALL), &grpc::message(b"hi")).await;
+    let answer =
+        client.call(request("POST", "server", "/pkg.Greeter/Hello", grpc::CALL), &grpc::message(b"hi")).await;
     assert_eq!(answer.field("grpc-status"), Some("0"));
     assert_eq!(grpc::messages(&answer.body), [b"well"]);
     assert_eq!(backend.count(), 2);
@@ -448,7 +489,8 @@ async fn grpc_unavailable_without_a_message_is_tried_again() {
 #[tokio::test(flavor = "multi_thread")]
 async fn grpc_unavailable_is_not_tried_again_where_on_does_not_name_it() {
     let (backend, _proxy, client) = unavailable_then_well(json!({ "on": ["connectFailure"] })).await;
-    let answer = client.call(request("POST", "server", "/pkg.Greeter/Hello", grpc::CALL), &grpc::message(b"hi")).await;
+    let answer =
+        client.call(request("POST", "server", "/pkg.Greeter/Hello", grpc::CALL), &grpc::message(b"hi")).await;
     assert_eq!(answer.field("grpc-status"), Some("14"));
     assert_eq!(backend.count(), 1);
 }
@@ -464,7 +506,8 @@ async fn grpc_unavailable_after_a_message_is_passed_on() {
     let server = service("server").at(&backend).with("appProtocol", json!("grpc")).retry(json!({}));
     let proxy = crate::proxy().mesh(server).start().await;
     let client = H2Client::connect(proxy.outbound).await;
-    let answer = client.call(request("POST", "server", "/pkg.Greeter/Hello", grpc::CALL), &grpc::message(b"hi")).await;
+    let answer =
+        client.call(request("POST", "server", "/pkg.Greeter/Hello", grpc::CALL), &grpc::message(b"hi")).await;
     assert_eq!(grpc::messages(&answer.body), [b"first"]);
     assert_eq!(answer.field("grpc-status"), Some("14"));
     assert_eq!(backend.count(), 1);
@@ -474,7 +517,8 @@ async fn grpc_unavailable_after_a_message_is_passed_on() {
 async fn other_grpc_statuses_are_passed_on() {
     for code in [1, 2, 4, 5, 8, 13] {
         let backend = H2Backend::start(move |mut stream| async move { grpc::fail(&mut stream, code) }).await;
-        let server = service("server").at(&backend).with("appProtocol", json!("grpc")).no_ejections().retry(json!({}));
+        let server =
+            service("server").at(&backend).with("appProtocol", json!("grpc")).no_ejections().retry(json!({}));
         let proxy = crate::proxy().mesh(server).start().await;
         let client = H2Client::connect(proxy.outbound).await;
         let answer = client.call(request("POST", "server", "/a/B", grpc::CALL), &grpc::message(b"hi")).await;
@@ -487,10 +531,12 @@ async fn other_grpc_statuses_are_passed_on() {
 /// the table (a POST that may have been acted on), all others succeed.
 #[tokio::test(flavor = "multi_thread")]
 async fn grpc_calls_after_an_endpoint_has_gone_all_succeed() {
-    let start = || H2Backend::start(|mut stream| async move {
-        stream.read().await;
-        grpc::answer(&mut stream, &[b"well"]);
-    });
+    let start = || {
+        H2Backend::start(|mut stream| async move {
+            stream.read().await;
+            grpc::answer(&mut stream, &[b"well"]);
+        })
+    };
     let (a, b, c) = (start().await, start().await, start().await);
     let server = service("server").at_all([&a, &b, &c]).with("appProtocol", json!("grpc")).retry(json!({}));
     let proxy = crate::proxy().mesh(server).start().await;

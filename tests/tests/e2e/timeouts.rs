@@ -10,7 +10,10 @@ use serde_json::json;
 #[tokio::test(flavor = "multi_thread")]
 async fn connect() {
     let hole = BlackHole::open();
-    let server = service("server").at(hole.addr()).retry(json!({ "retries": 0 })).with("timeout", json!({ "connectSeconds": 0.5 }));
+    let server = service("server")
+        .at(hole.addr())
+        .retry(json!({ "retries": 0 }))
+        .with("timeout", json!({ "connectSeconds": 0.5 }));
     let proxy = crate::proxy().mesh(server).start().await;
     let begun = Instant::now();
     let answer = proxy.request("POST", "server", "/", "", "body").await;
@@ -24,7 +27,10 @@ async fn connect() {
 async fn an_endpoint_that_swallows_connections_costs_time_but_no_request() {
     let hole = BlackHole::open();
     let backend = Backend::start(|_| Reply::ok("well")).await;
-    let server = service("server").at_all([hole.addr(), backend.addr()]).retry(json!({})).with("timeout", json!({ "connectSeconds": 0.2 }));
+    let server = service("server")
+        .at_all([hole.addr(), backend.addr()])
+        .retry(json!({}))
+        .with("timeout", json!({ "connectSeconds": 0.2 }));
     let proxy = crate::proxy().mesh(server).start().await;
     for _ in 0..20 {
         proxy.request("POST", "server", "/", "", "body").await.expect(200);
@@ -34,7 +40,9 @@ async fn an_endpoint_that_swallows_connections_costs_time_but_no_request() {
 #[tokio::test(flavor = "multi_thread")]
 async fn response_headers() {
     let backend = Backend::start(|_| Reply::hang()).await;
-    let server = service("server").at(&backend).with("timeout", json!({ "responseHeadersSeconds": 0.5, "perAttemptSeconds": 0 }));
+    let server = service("server")
+        .at(&backend)
+        .with("timeout", json!({ "responseHeadersSeconds": 0.5, "perAttemptSeconds": 0 }));
     let proxy = crate::proxy().mesh(server).start().await;
     for method in ["GET", "POST"] {
         let begun = Instant::now();
@@ -69,7 +77,9 @@ async fn a_slow_response_body_is_no_response_timeout() {
         reply.then(Reply::raw("x").after(Duration::from_millis(150)))
     });
     let backend = Backend::start(move |_| pieces.clone()).await;
-    let server = service("server").at(&backend).with("timeout", json!({ "responseHeadersSeconds": 0.6, "perAttemptSeconds": 0.6 }));
+    let server = service("server")
+        .at(&backend)
+        .with("timeout", json!({ "responseHeadersSeconds": 0.6, "perAttemptSeconds": 0.6 }));
     let proxy = crate::proxy().mesh(server).start().await;
     assert_eq!(proxy.get("server", "/").await.expect(200).body, b"xxxxxxxxxx");
 }
@@ -110,7 +120,8 @@ async fn per_request_bounds_the_whole_body() {
 async fn per_request_bounds_a_body_that_never_pauses() {
     let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", 1u64 << 40);
     let pieces = (0..2000).fold(Reply::raw(head), |reply, _| reply.then(Reply::raw(vec![b'x'; 1 << 16])));
-    let backend = Backend::start(move |_| (0..6).fold(pieces.clone(), |all, _| all.then(pieces.clone()))).await;
+    let backend =
+        Backend::start(move |_| (0..6).fold(pieces.clone(), |all, _| all.then(pieces.clone()))).await;
     let server = service("server").at(&backend).with("timeout", json!({ "perRequestTimeoutSeconds": 0.3 }));
     let proxy = crate::proxy().mesh(server).start().await;
     let mut raw = Raw::connect(proxy.outbound).await;
@@ -130,7 +141,10 @@ async fn per_request_bounds_a_body_that_never_pauses() {
 #[tokio::test(flavor = "multi_thread")]
 async fn per_attempt_holds_for_the_last_attempt_too() {
     let backend = Backend::start(|_| Reply::hang()).await;
-    let server = service("server").at(&backend).retry(json!({ "retries": 1 })).with("timeout", json!({ "perAttemptSeconds": 0.3 }));
+    let server = service("server")
+        .at(&backend)
+        .retry(json!({ "retries": 1 }))
+        .with("timeout", json!({ "perAttemptSeconds": 0.3 }));
     let proxy = crate::proxy().mesh(server).start().await;
     let begun = Instant::now();
     let answer = proxy.get("server", "/").await;

@@ -36,8 +36,16 @@ async fn the_forward_proxy_takes_a_path_and_host() {
 async fn an_absolute_target_without_a_path_means_the_root() {
     let backend = echo_name("server").await;
     let proxy = crate::proxy().mesh(service("server").at(&backend)).start().await;
-    Raw::connect(proxy.outbound).await.call(format!("GET {} HTTP/1.1\r\nHost: x\r\n\r\n", url("server", ""))).await.expect(200);
-    Raw::connect(proxy.outbound).await.call(format!("GET {} HTTP/1.1\r\nHost: x\r\n\r\n", url("server", "?q"))).await.expect(200);
+    Raw::connect(proxy.outbound)
+        .await
+        .call(format!("GET {} HTTP/1.1\r\nHost: x\r\n\r\n", url("server", "")))
+        .await
+        .expect(200);
+    Raw::connect(proxy.outbound)
+        .await
+        .call(format!("GET {} HTTP/1.1\r\nHost: x\r\n\r\n", url("server", "?q")))
+        .await
+        .expect(200);
     let starts: Vec<_> = backend.requests().into_iter().map(|request| request.head.start).collect();
     assert_eq!(starts, ["GET / HTTP/1.1", "GET /?q HTTP/1.1"]);
 }
@@ -48,7 +56,13 @@ async fn names_are_found_in_any_case_with_a_dot_at_the_end_and_without_port_80()
     let mesh = service("server").at(&backend).alias("server.mesh.test", 80);
     // A VIP listener on port 80 wants a privilege that a test may not have; the forward proxy is enough.
     let proxy = crate::proxy().mesh(mesh).arg("--no-vip-listeners").start().await;
-    for host in ["server.mesh.test", "SERVER.Mesh.Test", "server.mesh.test.", "server.mesh.test:80", "server.mesh.test.:80"] {
+    for host in [
+        "server.mesh.test",
+        "SERVER.Mesh.Test",
+        "server.mesh.test.",
+        "server.mesh.test:80",
+        "server.mesh.test.:80",
+    ] {
         let mut raw = Raw::connect(proxy.outbound).await;
         raw.call(format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n")).await.expect(200);
         let mut raw = Raw::connect(proxy.outbound).await;
@@ -72,7 +86,9 @@ async fn a_vip_stands_for_its_alias_whatever_host_says() {
     let (a, b) = (echo_name("a").await, echo_name("b").await);
     let proxy = crate::proxy().mesh(Mesh::of([service("a").at(&a), service("b").at(&b)])).start().await;
     let mut raw = Raw::connect(proxy.vip("a").await).await;
-    for host in ["a.mesh.test:21500".to_owned(), authority("b"), "127.1.2.3:9".to_owned(), "nonsense".to_owned()] {
+    for host in
+        ["a.mesh.test:21500".to_owned(), authority("b"), "127.1.2.3:9".to_owned(), "nonsense".to_owned()]
+    {
         let answer = raw.call(format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n")).await;
         assert_eq!(answer.expect(200).text(), "a", "{host}");
         // It goes on as it came: the endpoint may serve several names.
@@ -93,7 +109,10 @@ async fn all_ports_of_a_name_share_its_vip() {
     let (vip_a, vip_b) = (proxy.vip("a").await, proxy.vip("b").await);
     assert_eq!(vip_a.ip(), vip_b.ip());
     for (vip, name) in [(vip_a, "a"), (vip_b, "b")] {
-        assert_eq!(Raw::connect(vip).await.call("GET / HTTP/1.1\r\nHost: x\r\n\r\n").await.expect(200).text(), name);
+        assert_eq!(
+            Raw::connect(vip).await.call("GET / HTTP/1.1\r\nHost: x\r\n\r\n").await.expect(200).text(),
+            name
+        );
     }
 }
 
@@ -122,20 +141,33 @@ async fn an_unknown_name_is_told_with_the_nearest_one() {
     let backend = echo_name("server").await;
     let proxy = crate::proxy().mesh(service("server").at(&backend)).start().await;
     for target in ["http://sever.mesh.test:21500/", "http://servre.mesh.test:21500/x?y"] {
-        let answer = Raw::connect(proxy.outbound).await.call(format!("GET {target} HTTP/1.1\r\nHost: x\r\n\r\n")).await;
+        let answer = Raw::connect(proxy.outbound)
+            .await
+            .call(format!("GET {target} HTTP/1.1\r\nHost: x\r\n\r\n"))
+            .await;
         assert_eq!(answer.expect(502).header("x-bowline-error"), Some("unknown_service"));
         assert!(answer.text().contains("did you mean server.mesh.test:21500?"), "{}", answer.text());
         assert_eq!(answer.text().lines().count(), 1);
     }
-    let answer = Raw::connect(proxy.outbound).await.call("GET http://www.example.com/ HTTP/1.1\r\nHost: x\r\n\r\n").await;
-    assert!(answer.expect(502).text().contains("www.example.com:80 is no alias of namespace mesh.test"), "{}", answer.text());
+    let answer = Raw::connect(proxy.outbound)
+        .await
+        .call("GET http://www.example.com/ HTTP/1.1\r\nHost: x\r\n\r\n")
+        .await;
+    assert!(
+        answer.expect(502).text().contains("www.example.com:80 is no alias of namespace mesh.test"),
+        "{}",
+        answer.text()
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_wrong_port_is_told_with_the_right_one() {
     let backend = echo_name("server").await;
     let proxy = crate::proxy().mesh(service("server").at(&backend)).start().await;
-    let answer = Raw::connect(proxy.outbound).await.call("GET http://server.mesh.test:5000/ HTTP/1.1\r\nHost: x\r\n\r\n").await;
+    let answer = Raw::connect(proxy.outbound)
+        .await
+        .call("GET http://server.mesh.test:5000/ HTTP/1.1\r\nHost: x\r\n\r\n")
+        .await;
     assert_eq!(answer.expect(502).header("x-bowline-error"), Some("unknown_service"));
     assert!(answer.text().contains("server.mesh.test is there with port 21500"), "{}", answer.text());
 }
