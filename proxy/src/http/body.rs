@@ -92,6 +92,13 @@ impl http_body::Body for Body {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = self.get_mut();
+        // Looked at before each frame: a body that never pauses must not outlast its time either.
+        if let Some(limit) = &mut this.limit
+            && limit.as_mut().poll(cx).is_ready()
+        {
+            this.broken(&TookTooLong);
+            return Poll::Ready(Some(Err(TookTooLong.into())));
+        }
         let frame = match &mut this.kind {
             Kind::Local(bytes) => return Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
             Kind::Http1(body) => Pin::new(body).poll_frame(cx).map_err(BodyError::from),
@@ -108,14 +115,7 @@ impl http_body::Body for Body {
                 let error = error.to_string();
                 this.broken(&std::io::Error::other(error));
             }
-            Poll::Pending => {
-                if let Some(limit) = &mut this.limit
-                    && limit.as_mut().poll(cx).is_ready()
-                {
-                    this.broken(&TookTooLong);
-                    return Poll::Ready(Some(Err(TookTooLong.into())));
-                }
-            }
+            Poll::Pending => {}
         }
         frame
     }

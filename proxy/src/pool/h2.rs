@@ -279,14 +279,15 @@ impl Lease {
     pub fn into_body(self, stream: RecvStream, upload: Option<Upload>) -> ResponseBody {
         // A request that is still being sent must go on even when nobody reads the response at the moment: a peer may
         // wait for the end of one before it goes on with the other.
-        if let Some(upload) = upload {
-            tokio::task::spawn_local(async move {
+        let upload = upload.map(|upload| {
+            let task = tokio::task::spawn_local(async move {
                 if let Err(fault) = upload.await {
                     tracing::debug!(%fault, "the rest of a request was not sent");
                 }
             });
-        }
-        ResponseBody { stream, unreleased: 0, data_done: false, _lease: self }
+            AbortOnDrop(task.abort_handle())
+        });
+        ResponseBody { stream, unreleased: 0, data_done: false, _upload: upload, _lease: self }
     }
 }
 
@@ -415,7 +416,18 @@ pub struct ResponseBody {
     /// Bytes handed on whose window has not been given back: that happens when the reader comes for more.
     unreleased: usize,
     data_done: bool,
+    /// The rest of the request: nobody wants it once the response is over or called off. h2 resets the stream only when
+    /// both of its halves are gone.
+    _upload: Option<AbortOnDrop>,
     _lease: Lease,
+}
+
+struct AbortOnDrop(tokio::task::AbortHandle);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }
 
 impl Body for ResponseBody {
