@@ -223,7 +223,6 @@ async fn an_http_1_0_client_gets_what_it_understands() {
 
 /// Old clients send no Host at all. At a VIP nobody needs it.
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "bug: a VIP asks for a Host that it does not need"]
 async fn an_http_1_0_client_without_host_is_served_at_a_vip() {
     let backend = Backend::start(|_| Reply::ok("five!")).await;
     let proxy = crate::proxy().mesh(service("server").at(&backend)).start().await;

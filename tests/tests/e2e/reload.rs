@@ -213,7 +213,6 @@ async fn names_keep_their_addresses_over_a_restart() {
 
 /// `vip:` pins an address in the range that the proxy was given, not in the default one.
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "bug: the mesh file is checked against the default VIP range, whatever --vip-range says"]
 async fn an_address_may_be_pinned_in_any_range() {
     let backend = named("server").await;
     let builder = crate::proxy();
