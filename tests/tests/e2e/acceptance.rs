@@ -117,5 +117,6 @@ async fn no_get_fails_while_the_mesh_file_is_rewritten_a_hundred_times() {
     }
     load.stop().await.assert_none_failed(LEAST);
     assert!(generation > 50, "only {generation} generations");
-    assert_eq!(proxy.metric("bowline_mesh_reloads_total", &[("result", "refused")]).await, 0.0);
+    // A file that is written in place may be seen half-written: then it is refused, and read again when it is whole.
+    proxy.metric_is("bowline_mesh_refused", &[], 0.0).await;
 }
