@@ -30,6 +30,12 @@ impl Clock {
         Tick(self.origin.elapsed().as_nanos() as u64)
     }
 
+    /// A moment of the runtime's timers as a tick.
+    #[inline]
+    pub fn tick(&self, instant: tokio::time::Instant) -> Tick {
+        Tick(instant.into_std().saturating_duration_since(self.origin).as_nanos() as u64)
+    }
+
     /// The same moment as the runtime's timers understand it.
     #[inline]
     pub fn instant(&self, tick: Tick) -> tokio::time::Instant {

@@ -147,7 +147,16 @@ impl Cluster {
         // An endpoint removed between pick and start is still called, but no longer balanced.
         let ticket = upstream.slot.get().map(|slot| self.state.borrow_mut().balancer.started(slot));
         upstream.counters.in_flight.add(1);
-        Flight { cluster: self.clone(), upstream, ticket, started: now, answered_at: now, stage: Stage::Waiting }
+        Flight {
+            cluster: self.clone(),
+            upstream,
+            ticket,
+            started: now,
+            sent: None,
+            answered_at: now,
+            failed: false,
+            stage: Stage::Waiting,
+        }
     }
 
     /// Looks after idle connections.
@@ -174,7 +183,11 @@ pub struct Flight {
     upstream: Rc<Upstream>,
     ticket: Option<Ticket>,
     started: Tick,
+    /// When the request was complete.
+    sent: Option<Tick>,
     answered_at: Tick,
+    /// The answer told against the endpoint.
+    failed: bool,
     stage: Stage,
 }
 
@@ -208,8 +221,9 @@ impl Flight {
         }
     }
 
-    /// The request is at the endpoint whole: from now on it owes an answer.
+    /// The request was at the endpoint whole at this moment: from then on it owes an answer. Only the first call counts.
     pub fn sent(&mut self, now: Tick) {
+        self.sent.get_or_insert(now);
         if let Some(ticket) = &mut self.ticket {
             self.cluster.state.borrow_mut().balancer.sent(ticket, now);
         }
@@ -225,16 +239,24 @@ impl Flight {
         if let Some(ticket) = &mut self.ticket {
             let mut state = self.cluster.state.borrow_mut();
             state.balancer.answered(ticket, now, penalised);
-            if !failed {
-                state.recent.record(now, latency);
+            if let (Some(sent), false) = (self.sent, failed) {
+                state.recent.record(now, now.since(sent));
             }
         }
-        self.report(now, !failed);
+        // A success is one only when the body has come whole: see `complete`.
+        self.failed = failed;
+        if failed {
+            self.report(now, false);
+        }
     }
 
-    /// The attempt got no answer. `blame`: that tells against the endpoint.
-    pub fn failed(mut self, now: Tick, blame: bool) {
+    /// The attempt got no answer. `blame`: that tells against the endpoint. `timed_out`: it took at least this long,
+    /// which the recent latency must know, or the attempt timeout would shrink below what answers really take.
+    pub fn failed(mut self, now: Tick, blame: bool, timed_out: bool) {
         self.upstream.counters.attempts[Class::None as usize].inc();
+        if let (Some(sent), true) = (self.sent, timed_out) {
+            self.cluster.state.borrow_mut().recent.record(now, now.since(sent));
+        }
         if blame {
             self.report(now, false);
         }
@@ -244,6 +266,9 @@ impl Flight {
     /// The response body has ended.
     pub fn complete(mut self) {
         let now = self.cluster.clock.now();
+        if !self.failed {
+            self.report(now, true);
+        }
         self.finish(now, End::Success);
     }
 

@@ -89,6 +89,32 @@ impl Reason {
         }
     }
 
+    /// What it means, for the reference page.
+    pub fn meaning(self) -> &'static str {
+        match self {
+            Reason::UnknownService => "The name or port is no alias of the mesh.",
+            Reason::NoEndpoints => "The service has no endpoint to send the request to.",
+            Reason::ConnectFailure => "No TCP connection to the endpoint: refused, unreachable, reset.",
+            Reason::ConnectTimeout => "No TCP connection to the endpoint within `connectSeconds`.",
+            Reason::RefusedStream => {
+                "The endpoint did not take the HTTP/2 stream up: REFUSED_STREAM, or a GOAWAY that names it as not processed."
+            }
+            Reason::Reset => "The connection or stream was reset before the response head was complete.",
+            Reason::ClosedWithoutResponse => "The endpoint closed the connection without a response.",
+            Reason::AttemptTimeout => "The last attempt took longer than `perAttemptSeconds`.",
+            Reason::ResponseTimeout => "The response head did not come within `responseHeadersSeconds`.",
+            Reason::RequestTimeout => {
+                "The response did not come within `perRequestTimeoutSeconds` or the caller's `grpc-timeout`."
+            }
+            Reason::InvalidResponse => "What the endpoint sent is not a valid response.",
+            Reason::BadRequest => {
+                "The app's request can't be forwarded: no host, a bad target, a method that is not taken."
+            }
+            Reason::RequestBodyBroken => "The app stopped sending its request body.",
+            Reason::NotYet => "This version does not do it yet.",
+        }
+    }
+
     /// The status the app gets when no endpoint could answer. 503 only where it is safe to say that nothing has been
     /// processed; 502 and 504 where an endpoint may have done the work.
     pub fn status(self) -> StatusCode {
@@ -97,10 +123,13 @@ impl Reason {
                 StatusCode::SERVICE_UNAVAILABLE
             }
             // Not 404: an app takes that for an answer of the service.
-            Reason::UnknownService | Reason::Reset | Reason::ClosedWithoutResponse | Reason::InvalidResponse => {
-                StatusCode::BAD_GATEWAY
+            Reason::UnknownService
+            | Reason::Reset
+            | Reason::ClosedWithoutResponse
+            | Reason::InvalidResponse => StatusCode::BAD_GATEWAY,
+            Reason::AttemptTimeout | Reason::ResponseTimeout | Reason::RequestTimeout => {
+                StatusCode::GATEWAY_TIMEOUT
             }
-            Reason::AttemptTimeout | Reason::ResponseTimeout | Reason::RequestTimeout => StatusCode::GATEWAY_TIMEOUT,
             Reason::BadRequest | Reason::RequestBodyBroken => StatusCode::BAD_REQUEST,
             Reason::NotYet => StatusCode::NOT_IMPLEMENTED,
         }
@@ -176,10 +205,17 @@ impl Fault {
         self.reason.source() == Source::Upstream && !self.stale && self.reason != Reason::RequestTimeout
     }
 
+    /// True when the endpoint may just have been slow.
+    pub fn is_timeout(&self) -> bool {
+        matches!(self.reason, Reason::AttemptTimeout | Reason::ResponseTimeout | Reason::RequestTimeout)
+    }
+
     /// What had happened, as the retry table asks.
     pub fn failure(&self) -> Option<Failure> {
         match self.reason.failure() {
-            Some(Failure::Reset | Failure::ClosedWithoutResponse) if self.unsent => Some(Failure::NothingWritten),
+            Some(Failure::Reset | Failure::ClosedWithoutResponse) if self.unsent => {
+                Some(Failure::NothingWritten)
+            }
             other => other,
         }
     }

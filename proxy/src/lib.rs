@@ -1,7 +1,7 @@
 //! The data plane of Bowline: one small proxy beside each task.
 //!
 //! The rooms, from the ground floor up; each imports only from those before it:
-//! `config`, `clock`, `error`, `telemetry`, `drain` ← `snapshot` ← `pool` ← `cluster` ← `http` ← `listen` ← `worker` ←
+//! `config`, `clock`, `error`, `telemetry`, `drain`, `net` ← `snapshot` ← `pool` ← `cluster` ← `http` ← `listen` ← `worker` ←
 //! `discovery`, `admin` ← `app`. Begin with [`http::forward`]: it is the way of a request.
 
 pub mod admin;
@@ -14,7 +14,9 @@ pub mod drain;
 pub mod error;
 pub mod http;
 pub mod listen;
+pub mod net;
 pub mod pool;
+pub mod reference;
 pub mod snapshot;
 pub mod telemetry;
 pub mod worker;

@@ -5,3 +5,7 @@ use std::process::ExitCode;
 fn main() -> ExitCode {
     bowline_proxy::app::main(std::env::args_os())
 }
+
+#[cfg(feature = "jemalloc")]
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;

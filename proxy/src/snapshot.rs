@@ -140,7 +140,8 @@ impl Snapshot {
             .services
             .iter()
             .map(|service| {
-                let before = previous.and_then(|p| p.services.iter().find(|s| s.name == service.discovery_name));
+                let before =
+                    previous.and_then(|p| p.services.iter().find(|s| s.name == service.discovery_name));
                 Arc::new(Service::new(service, vips, before.map(AsRef::as_ref), now))
             })
             .collect();
@@ -215,7 +216,8 @@ impl Service {
             .static_endpoints()
             .iter()
             .map(|endpoint| {
-                let known = before.and_then(|b| b.endpoints.iter().find(|e| e.shared.addr == endpoint.address));
+                let known =
+                    before.and_then(|b| b.endpoints.iter().find(|e| e.shared.addr == endpoint.address));
                 Endpoint {
                     shared: known
                         .map_or_else(|| SharedEndpoint::new(endpoint.address), |known| known.shared.clone()),

@@ -62,7 +62,10 @@ impl Handle {
     }
 
     /// Has a look at something that only the worker can see.
-    pub async fn inspect<T: Send + 'static>(&self, look: impl FnOnce(&Worker) -> T + Send + 'static) -> Option<T> {
+    pub async fn inspect<T: Send + 'static>(
+        &self,
+        look: impl FnOnce(&Worker) -> T + Send + 'static,
+    ) -> Option<T> {
         let (answer, result) = tokio::sync::oneshot::channel();
         let look = Box::new(move |worker: &Worker| drop(answer.send(look(worker))));
         self.messages.send(Message::Inspect(look)).ok()?;
@@ -243,7 +246,12 @@ impl Worker {
             cluster.sweep();
         }
         // A connection may be used for several services: the most patient one decides.
-        let idle = view.snapshot.services.iter().map(|s| s.policy.idle).max_by_key(|idle| idle.unwrap_or(std::time::Duration::MAX));
+        let idle = view
+            .snapshot
+            .services
+            .iter()
+            .map(|s| s.policy.idle)
+            .max_by_key(|idle| idle.unwrap_or(std::time::Duration::MAX));
         let idle = idle.unwrap_or(Some(std::time::Duration::from_secs(300)));
         self.counters.timeouts.add(self.watched.borrow_mut().tick(idle));
     }

@@ -43,7 +43,7 @@ def warnings(case_result, names):
     out = []
     steady = case_result["steady"]
     if steady["ok"] is False:
-        out.append(f"this run says nothing: {names[steady['proxy']]} moved by {steady['worst_spread'] * 100:.0f} % "
+        out.append(f"this run says nothing: {names[steady['proxy']]} moved by {steady['worst_spread'] * 100:.1f} % "
                    f"between rounds (limit {STEADY * 100:.0f} %)")
     waits = {name: max(r["waited_share"] for r in p["rounds"]) for name, p in case_result["proxies"].items()
              if p.get("rounds")}

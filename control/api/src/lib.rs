@@ -6,6 +6,7 @@
 pub mod admin;
 pub mod mesh_file;
 pub mod model;
+pub mod reference;
 pub mod schema;
 pub mod vip;
 

@@ -137,3 +137,6 @@ fn collect_places(schema: &'static Value, within: &str, built: bool, found: &mut
         collect_places(property, &below, built, found);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -276,3 +276,6 @@ pub fn hash(name: &str) -> u64 {
     const PRIME: u64 = 0x0000_0100_0000_01b3;
     name.bytes().fold(OFFSET_BASIS, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(PRIME))
 }
+
+#[cfg(test)]
+mod tests;

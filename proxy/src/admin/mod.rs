@@ -100,7 +100,10 @@ async fn answer(admin: &Admin, access: Access, request: &Request<Incoming>) -> P
     let query = request.uri().query().unwrap_or_default();
     let read_only_page = matches!(path, "/health/live" | "/health/ready" | "/metrics");
     if access == Access::ReadOnly && !read_only_page {
-        return text(StatusCode::NOT_FOUND, "only /metrics, /health/live and /health/ready are served here\n");
+        return text(
+            StatusCode::NOT_FOUND,
+            "only /metrics, /health/live and /health/ready are served here\n",
+        );
     }
     let changes = matches!(path, "/drain" | "/logging");
     let method = request.method();

@@ -78,7 +78,8 @@ pub(super) async fn endpoints(admin: &Admin) -> Page {
     for service in &snapshot.services {
         let estimates = estimates(admin, &service.name, now).await;
         for (index, endpoint) in service.endpoints.iter().enumerate() {
-            let expected = estimates.iter().filter_map(|worker| worker.get(index).copied().flatten()).reduce(f64::max);
+            let expected =
+                estimates.iter().filter_map(|worker| worker.get(index).copied().flatten()).reduce(f64::max);
             endpoints.push(summary(service, endpoint, expected, now));
         }
     }
@@ -90,13 +91,19 @@ async fn estimates(admin: &Admin, service: &str, now: Tick) -> Vec<Vec<Option<f6
     let mut all = Vec::new();
     for worker in admin.workers.iter() {
         let name = service.to_owned();
-        let look = move |worker: &crate::worker::Worker| worker.cluster_by_name(&name).map(|c| c.estimates(now));
+        let look =
+            move |worker: &crate::worker::Worker| worker.cluster_by_name(&name).map(|c| c.estimates(now));
         all.extend(worker.inspect(look).await.flatten());
     }
     all
 }
 
-fn summary(service: &Service, endpoint: &Endpoint, expected_nanos: Option<f64>, now: Tick) -> EndpointSummary {
+fn summary(
+    service: &Service,
+    endpoint: &Endpoint,
+    expected_nanos: Option<f64>,
+    now: Tick,
+) -> EndpointSummary {
     let shared = &endpoint.shared;
     let until = shared.health.ejected_until(now);
     let (mut in_flight, mut connections) = (0, 0);
@@ -149,7 +156,10 @@ pub(super) fn config(admin: &Admin) -> Page {
 
 pub(super) fn explain(admin: &Admin, query: &str) -> Page {
     let Some(url) = query.split('&').find_map(|pair| pair.strip_prefix("url=")) else {
-        return text(StatusCode::BAD_REQUEST, "say which: /explain?url=http://server.hello-world.com:5000/\n");
+        return text(
+            StatusCode::BAD_REQUEST,
+            "say which: /explain?url=http://server.hello-world.com:5000/\n",
+        );
     };
     let url = percent_decode(url);
     let authority = match url.parse::<Uri>().ok().and_then(|uri| uri.authority().cloned()) {

@@ -34,15 +34,22 @@ impl MeshFile {
     pub fn open(path: &Path, range: VipRange, state_dir: Option<&Path>) -> Result<(Self, Snapshot), Refused> {
         // The watch begins before the file is read: a change while it is read is seen.
         let watch = Watch::new(path);
-        let mut file =
-            MeshFile { path: path.to_owned(), watch, vips: Vips::load(range, state_dir), clock: Clock::new() };
+        let mut file = MeshFile {
+            path: path.to_owned(),
+            watch,
+            vips: Vips::load(range, state_dir),
+            clock: Clock::new(),
+        };
         let first = file.read(None)?;
         Ok((file, first))
     }
 
     fn read(&mut self, previous: Option<&Snapshot>) -> Result<Snapshot, Refused> {
-        let mesh: Mesh = mesh_file::load(&self.path).map_err(|problems| Refused(problems.to_string()))?.mesh;
-        let vips = self.vips.give(&mesh).map_err(|error| Refused(format!("{}: {error}", self.path.display())))?;
+        let mesh: Mesh = mesh_file::load_with(&self.path, &self.vips.options())
+            .map_err(|problems| Refused(problems.to_string()))?
+            .mesh;
+        let vips =
+            self.vips.give(&mesh).map_err(|error| Refused(format!("{}: {error}", self.path.display())))?;
         Ok(Snapshot::new(&mesh, &vips, previous, self.clock.now()))
     }
 

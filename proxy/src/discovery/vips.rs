@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use bowline_api::Mesh;
+use bowline_api::mesh_file::Options;
 use bowline_api::vip::{Recorded, VipError, VipRange, allocate};
 
 /// The addresses given out so far.
@@ -34,6 +35,11 @@ impl Vips {
             _ => BTreeMap::new(),
         };
         Vips { range, recorded, file }
+    }
+
+    /// How a mesh file is checked whose pins must lie in the range.
+    pub(super) fn options(&self) -> Options {
+        Options { vip_range: self.range }
     }
 
     /// The address of every name of the mesh; names that had one keep it.

@@ -82,9 +82,13 @@ pub enum AnswerBody {
 /// When an attempt is given up, and what for.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// From the end of the request to the response head, whatever else holds.
+    /// When the request came.
+    pub arrived: Instant,
+    /// When this attempt began.
+    pub begun: Instant,
+    /// From the end of the request to the response head, over all attempts.
     pub response: Option<Duration>,
-    /// The same for this attempt only, where another one would follow.
+    /// The same for this attempt, where another one could follow.
     pub attempt: Option<Duration>,
     /// A moment that nothing may outlast.
     pub until: Option<Instant>,
@@ -96,7 +100,6 @@ pub struct Limits {
 pub struct Deadline<'a> {
     sleep: Pin<&'a mut Sleep>,
     limits: Limits,
-    begun: Instant,
     body: &'a Source,
 }
 
@@ -106,34 +109,45 @@ impl Deadline<'_> {
     pub fn poll_expired(&mut self, cx: &mut Context<'_>) -> Poll<Reason> {
         while self.sleep.as_mut().poll(cx).is_ready() {
             let now = Instant::now();
-            let sent = if self.body.is_empty() { Some(self.begun) } else { self.body.completed_at() };
-            let sent = sent.unwrap_or(now).max(self.begun);
-            if let Some(reason) = self.limits.exceeded(sent, now) {
+            let complete = match self.body.is_empty() {
+                true => self.limits.arrived,
+                false => self.body.completed_at().unwrap_or(now),
+            };
+            if let Some(reason) = self.limits.exceeded(complete, now) {
                 return Poll::Ready(reason);
             }
-            self.sleep.as_mut().reset(self.limits.next(sent));
+            self.sleep.as_mut().reset(self.limits.next(complete));
         }
         Poll::Pending
     }
 }
 
 impl Limits {
-    /// The moment at which one of the limits is reached for a request that was complete at `sent`.
-    fn next(&self, sent: Instant) -> Instant {
-        let response = [self.response, self.attempt].into_iter().flatten().min().map(|wait| sent + wait);
-        // Without any limit: as far off as makes no difference.
-        [response, self.until].into_iter().flatten().min().unwrap_or_else(|| sent + Duration::from_secs(31_536_000))
+    /// When the response is due, and when this attempt's is, for a request that was complete at this moment.
+    fn due(&self, complete: Instant) -> (Option<Instant>, Option<Instant>) {
+        let response = self.response.map(|wait| complete.max(self.arrived) + wait);
+        let attempt = self.attempt.map(|wait| complete.max(self.begun) + wait);
+        (response, attempt)
     }
 
-    fn exceeded(&self, sent: Instant, now: Instant) -> Option<Reason> {
-        if self.until.is_some_and(|until| until <= now) {
-            return Some(Reason::RequestTimeout);
+    /// The moment at which the first of the limits is reached.
+    fn next(&self, complete: Instant) -> Instant {
+        let (response, attempt) = self.due(complete);
+        // Without any limit: as far off as makes no difference.
+        let never = || complete + Duration::from_secs(31_536_000);
+        [response, attempt, self.until].into_iter().flatten().min().unwrap_or_else(never)
+    }
+
+    fn exceeded(&self, complete: Instant, now: Instant) -> Option<Reason> {
+        let (response, attempt) = self.due(complete);
+        let past = |due: Option<Instant>| due.is_some_and(|due| due <= now);
+        // Where several are reached at once, no further attempt could end in time.
+        match () {
+            () if past(self.until) => Some(Reason::RequestTimeout),
+            () if past(response) => Some(Reason::ResponseTimeout),
+            () if past(attempt) => Some(Reason::AttemptTimeout),
+            () => None,
         }
-        // Where both are reached at once, no further attempt could end in time either.
-        if self.response.is_some_and(|wait| sent + wait <= now) {
-            return Some(Reason::ResponseTimeout);
-        }
-        self.attempt.is_some_and(|wait| sent + wait <= now).then_some(Reason::AttemptTimeout)
     }
 }
 
@@ -147,11 +161,10 @@ pub async fn run(
     head: request::Parts,
     body: &Source,
     limits: Limits,
-    begun: Instant,
     fresh_connection: bool,
 ) -> Result<Answer, Fault> {
-    let sleep = pin!(tokio::time::sleep_until(limits.next(begun)));
-    let deadline = Deadline { sleep, limits, begun, body };
+    let sleep = pin!(tokio::time::sleep_until(limits.next(limits.begun)));
+    let deadline = Deadline { sleep, limits, body };
     match protocol {
         Protocol::Http1 => {
             let mut lease = upstream.checkout_h1(limits.connect, !fresh_connection).await?;

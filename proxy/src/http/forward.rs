@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use super::attempt::{self, Answer, AnswerBody, Limits, Protocol};
 use super::body::Body;
-use super::headers::{self, BadHead};
+use super::headers::{self, BadHead, Scan};
 use super::replay::Source;
 use super::respond;
 use crate::cluster::{Cluster, Flight};
@@ -27,17 +27,17 @@ use crate::worker::Worker;
 pub async fn forward(app: &Downstream, request: Request<Incoming>) -> Response<Body> {
     let worker = app.worker();
     let (mut head, body) = request.into_parts();
-    let grpc = respond::is_grpc(&head.headers);
+    let scan = headers::scan(&head.headers);
 
     // 1. Which service is it for?
-    let cluster = match app.route(&head) {
+    let cluster = match app.route(&head, &scan) {
         Ok(cluster) => cluster,
-        Err(refusal) => return respond::failure(refusal.reason, &refusal.text, grpc),
+        Err(refusal) => return respond::failure(refusal.reason, &refusal.text, scan.grpc),
     };
     // 2. What the request is, as far as timeouts and retries care.
-    let mut call = Call::new(worker, cluster, &head, body, grpc);
+    let mut call = Call::new(worker, cluster, &head, body, scan.grpc);
     // 3. The head as the endpoint will see it.
-    if let Err(BadHead(why)) = call.prepare(&mut head) {
+    if let Err(BadHead(why)) = call.prepare(&mut head, &scan, app.alias()) {
         return call.refuse(Reason::BadRequest, why);
     }
     let mut head = Some(head);
@@ -84,6 +84,10 @@ struct Call<'a> {
 }
 
 /// What follows from an attempt.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "made once an attempt and taken apart at once: boxing would cost more"
+)]
 enum Judgement {
     Pass(Answer, Flight),
     Again(Duration),
@@ -91,7 +95,13 @@ enum Judgement {
 }
 
 impl<'a> Call<'a> {
-    fn new(worker: &'a Rc<Worker>, cluster: Rc<Cluster>, head: &request::Parts, body: Incoming, grpc: bool) -> Self {
+    fn new(
+        worker: &'a Rc<Worker>,
+        cluster: Rc<Cluster>,
+        head: &request::Parts,
+        body: Incoming,
+        grpc: bool,
+    ) -> Self {
         let service = cluster.service();
         let started = worker.clock.now();
         service.budget.deposit(started);
@@ -115,9 +125,10 @@ impl<'a> Call<'a> {
         }
     }
 
-    fn prepare(&self, head: &mut request::Parts) -> Result<(), BadHead> {
-        headers::strip_request(head);
-        headers::ensure_request_id(&mut head.headers, &mut self.worker.rng());
+    fn prepare(&self, head: &mut request::Parts, scan: &Scan, alias: &str) -> Result<(), BadHead> {
+        headers::ensure_host(head, scan, alias);
+        headers::strip_request(head, scan);
+        headers::ensure_request_id(&mut head.headers, scan, &mut self.worker.rng());
         match self.protocol {
             Protocol::Http1 => headers::to_http1(head),
             Protocol::Http2 => headers::to_http2(head),
@@ -150,24 +161,34 @@ impl<'a> Call<'a> {
         let policy = &self.service.policy;
         let begun = flight.started();
         let p99 = self.cluster.recent_p99(begun);
+        let clock = &self.worker.clock;
         let limits = Limits {
+            arrived: clock.instant(self.started),
+            begun: clock.instant(begun),
             response: if self.grpc { policy.grpc_response_headers } else { policy.response_headers },
             attempt: policy.attempt.of(self.idempotent && !self.grpc, self.is_last_attempt(), p99),
             until: self.until,
             connect: policy.connect,
         };
-        let begun = self.worker.clock.instant(begun);
         let upstream = flight.upstream();
-        attempt::run(upstream, self.protocol, head, &self.body, limits, begun, self.fresh_connection).await
+        attempt::run(upstream, self.protocol, head, &self.body, limits, self.fresh_connection).await
     }
 
     fn judge(&mut self, mut flight: Flight, outcome: Result<Answer, Fault>) -> Judgement {
         let now = self.worker.clock.now();
+        if let Some(completed) = self.body.completed_at() {
+            flight.sent(self.worker.clock.tick(completed));
+        }
         match outcome {
             Ok(answer) => {
                 let status = answer.status();
                 let grpc_status = if self.grpc { grpc_status(&answer) } else { None };
-                flight.answered(now, class(status, grpc_status), tells_against(status, grpc_status), penalised(status, grpc_status));
+                flight.answered(
+                    now,
+                    class(status, grpc_status),
+                    tells_against(status, grpc_status),
+                    penalised(status, grpc_status),
+                );
                 let failure = match grpc_status {
                     Some(14) => Failure::GrpcUnavailable { response_started: false },
                     _ => Failure::Status(status.as_u16()),
@@ -198,7 +219,7 @@ impl<'a> Call<'a> {
                     %fault,
                     "attempt failed"
                 );
-                flight.failed(now, fault.blames_endpoint());
+                flight.failed(now, fault.blames_endpoint(), fault.is_timeout());
                 self.fresh_connection |= fault.reason == Reason::ClosedWithoutResponse;
                 match fault.failure() {
                     Some(failure) => match self.verdict(failure, now) {

@@ -17,42 +17,88 @@ const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection")
 #[derive(Debug, PartialEq, Eq)]
 pub struct BadHead(pub &'static str);
 
+/// What one look over all header fields of a request tells. Each question asked of the map by itself would cost a hash
+/// and a probe; most requests have few fields, and none that matters here but `Host`.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Scan {
+    /// How many `Host` fields.
+    hosts: u8,
+    /// Some fields concern the app's connection only.
+    one_hop: bool,
+    /// There is an `x-request-id`.
+    request_id: bool,
+    /// The content type is gRPC's.
+    pub grpc: bool,
+}
+
+/// Looks over the header fields.
+pub fn scan(headers: &HeaderMap) -> Scan {
+    let mut scan = Scan::default();
+    for (name, value) in headers {
+        if *name == header::HOST {
+            scan.hosts = scan.hosts.saturating_add(1);
+        } else if *name == header::CONTENT_TYPE {
+            scan.grpc = value.as_bytes().starts_with(b"application/grpc");
+        } else if *name == REQUEST_ID {
+            scan.request_id = true;
+        } else {
+            scan.one_hop |= is_one_hop(name);
+        }
+    }
+    scan
+}
+
+/// Fields that concern one connection only (RFC 9110 7.6.1), and `TE`, which is looked at more closely.
+fn is_one_hop(name: &HeaderName) -> bool {
+    *name == header::CONNECTION
+        || *name == header::TRANSFER_ENCODING
+        || *name == header::UPGRADE
+        || *name == header::TE
+        || *name == KEEP_ALIVE
+        || *name == PROXY_CONNECTION
+}
+
 /// Which host and port a request is for, as the app wrote it: the target's authority where there is one, else `Host`.
+/// `None` is for HTTP/1.0 alone, which may do without.
 ///
 /// # Errors
 /// There is none, there are several, they contradict each other, or it carries a user name.
-pub fn authority(head: &request::Parts) -> Result<&str, BadHead> {
-    let mut hosts = head.headers.get_all(header::HOST).iter();
-    let host = hosts.next();
-    if hosts.next().is_some() {
+pub fn authority<'a>(head: &'a request::Parts, scan: &Scan) -> Result<Option<&'a str>, BadHead> {
+    if scan.hosts > 1 {
         return Err(BadHead("more than one Host header"));
     }
-    let host = match host {
-        Some(host) => Some(host.to_str().map_err(|_| BadHead("the Host header is not text"))?),
-        None => None,
-    };
-    let authority = match (head.uri.authority(), host) {
+    let authority = match head.uri.authority() {
         // RFC 9112 3.2.2: an absolute target wins over Host. HTTP/2 (RFC 9113 8.3.1) has them agree.
-        (Some(target), Some(host)) if head.version == Version::HTTP_2 => {
-            if !target.as_str().eq_ignore_ascii_case(host) {
+        Some(target) => {
+            let differs = || match head.headers.get(header::HOST) {
+                Some(host) => !host.as_bytes().eq_ignore_ascii_case(target.as_str().as_bytes()),
+                None => false,
+            };
+            if head.version == Version::HTTP_2 && scan.hosts > 0 && differs() {
                 return Err(BadHead(":authority and host differ"));
             }
             target.as_str()
         }
-        (Some(target), _) => target.as_str(),
-        (None, Some(host)) => host,
-        (None, None) => return Err(BadHead("no Host header")),
+        None => {
+            let host = match head.headers.get(header::HOST) {
+                Some(host) => host,
+                None if head.version == Version::HTTP_10 => return Ok(None),
+                None => return Err(BadHead("no Host header")),
+            };
+            host.to_str().map_err(|_| BadHead("the Host header is not text"))?
+        }
     };
     if authority.is_empty() {
         return Err(BadHead("an empty Host header"));
     }
-    if authority.contains('@') {
-        return Err(BadHead("user information in the host"));
+    for byte in authority.bytes() {
+        match byte {
+            b'@' => return Err(BadHead("user information in the host")),
+            0..=b' ' | b'/' | b'\\' | 0x7f.. => return Err(BadHead("the Host header is not a host")),
+            _ => {}
+        }
     }
-    if authority.bytes().any(|byte| byte <= b' ' || byte == b'/' || byte == b'\\' || byte >= 0x7f) {
-        return Err(BadHead("the Host header is not a host"));
-    }
-    Ok(authority)
+    Ok(Some(authority))
 }
 
 /// Refuses targets that can't be forwarded to an HTTP service.
@@ -68,6 +114,16 @@ pub fn check_target(head: &request::Parts) -> Result<(), BadHead> {
         path if path.starts_with('/') => Ok(()),
         "" if head.uri.authority().is_some() && head.uri.scheme().is_some() => Ok(()),
         _ => Err(BadHead("the request target is no path")),
+    }
+}
+
+/// Gives an HTTP/1.0 request that names no host the one it was sent to.
+pub fn ensure_host(head: &mut request::Parts, scan: &Scan, alias: &str) {
+    if scan.hosts == 0
+        && head.uri.authority().is_none()
+        && let Ok(host) = HeaderValue::from_str(alias)
+    {
+        head.headers.insert(header::HOST, host);
     }
 }
 
@@ -115,7 +171,10 @@ pub fn to_http2(head: &mut request::Parts) -> Result<(), BadHead> {
 }
 
 /// Takes out of a request what concerns the app's connection only. `TE: trailers` stays: gRPC servers ask for it.
-pub fn strip_request(head: &mut request::Parts) {
+pub fn strip_request(head: &mut request::Parts, scan: &Scan) {
+    if !scan.one_hop {
+        return;
+    }
     strip_connection(&mut head.headers);
     let headers = &mut head.headers;
     if let Some(te) = headers.get(header::TE)
@@ -123,35 +182,36 @@ pub fn strip_request(head: &mut request::Parts) {
     {
         headers.remove(header::TE);
     }
-    if head.version != Version::HTTP_2 {
-        headers.remove(header::UPGRADE);
-        headers.remove(header::TRANSFER_ENCODING);
-    }
 }
 
 /// Takes out of a response what concerns the endpoint's connection only.
 pub fn strip_response(head: &mut response::Parts) {
-    if head.version == Version::HTTP_2 {
-        return;
+    if head.headers.keys().any(is_one_hop) {
+        strip_connection(&mut head.headers);
     }
-    strip_connection(&mut head.headers);
-    head.headers.remove(header::TRANSFER_ENCODING);
-    head.headers.remove(header::UPGRADE);
 }
 
 fn strip_connection(headers: &mut HeaderMap) {
     if let Some(connection) = headers.remove(header::CONNECTION) {
         // Headers named by Connection are for one hop as well (RFC 9110 7.6.1); but not those that frame the message
         // or say who it is for, whatever a client claims.
-        for name in connection.to_str().unwrap_or_default().split(',') {
-            let Ok(name) = HeaderName::from_bytes(name.trim().as_bytes()) else { continue };
+        for token in connection.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii) {
+            if token.eq_ignore_ascii_case(b"keep-alive") || token.eq_ignore_ascii_case(b"close") {
+                continue;
+            }
+            let Ok(name) = HeaderName::from_bytes(token) else { continue };
             if name != header::CONTENT_LENGTH && name != header::HOST && name != header::TE {
                 headers.remove(&name);
             }
         }
     }
-    headers.remove(KEEP_ALIVE);
-    headers.remove(PROXY_CONNECTION);
+    // Most messages have no other field of this kind, and a look is cheaper than four searches.
+    if headers.keys().any(is_one_hop) {
+        headers.remove(KEEP_ALIVE);
+        headers.remove(PROXY_CONNECTION);
+        headers.remove(header::TRANSFER_ENCODING);
+        headers.remove(header::UPGRADE);
+    }
 }
 
 /// HTTP/2 may carry one cookie a header; HTTP/1.1 wants them on one line (RFC 9113 8.2.3).
@@ -188,24 +248,34 @@ pub fn grpc_timeout(headers: &HeaderMap) -> Option<Duration> {
 }
 
 /// Sets `x-request-id` where the app has not: a random UUID (version 4, RFC 9562).
-pub fn ensure_request_id(headers: &mut HeaderMap, rng: &mut fastrand::Rng) {
-    if let http::header::Entry::Vacant(vacant) = headers.entry(REQUEST_ID) {
-        vacant.insert(request_id(rng));
+pub fn ensure_request_id(headers: &mut HeaderMap, scan: &Scan, rng: &mut fastrand::Rng) {
+    if !scan.request_id {
+        headers.insert(REQUEST_ID, request_id(rng));
     }
 }
 
 fn request_id(rng: &mut fastrand::Rng) -> HeaderValue {
     const HEX: &[u8; 16] = b"0123456789abcdef";
-    let random = (rng.u128(..) & !(0xf << 76) & !(0b11 << 62)) | (0x4 << 76) | (0b10 << 62);
+    let mut random = [0; 16];
+    random[..8].copy_from_slice(&rng.u64(..).to_be_bytes());
+    random[8..].copy_from_slice(&rng.u64(..).to_be_bytes());
+    random[6] = random[6] & 0x0f | 0x40;
+    random[8] = random[8] & 0x3f | 0x80;
     let mut text = [b'-'; 36];
-    let mut digit = 32;
-    for (at, byte) in text.iter_mut().enumerate() {
-        if !matches!(at, 8 | 13 | 18 | 23) {
-            digit -= 1;
-            *byte = HEX[(random >> (digit * 4)) as usize & 0xf];
+    let mut at = 0;
+    for (index, byte) in random.into_iter().enumerate() {
+        // The dashes stand where they are in the template.
+        if matches!(index, 4 | 6 | 8 | 10) {
+            at += 1;
         }
+        text[at] = HEX[usize::from(byte >> 4)];
+        text[at + 1] = HEX[usize::from(byte & 0xf)];
+        at += 2;
     }
-    HeaderValue::from_bytes(&text).expect("hex digits and dashes")
+    let mut id = HeaderValue::from_bytes(&text).expect("hex digits and dashes");
+    // It never comes again: HPACK need not remember it, nor push out for it what does.
+    id.set_sensitive(true);
+    id
 }
 
 #[cfg(test)]

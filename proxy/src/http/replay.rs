@@ -76,7 +76,9 @@ impl Source {
     pub fn attempt(&self) -> RequestBody {
         match &self.0 {
             None => RequestBody::Empty,
-            Some(shared) => RequestBody::Replay(Replay { shared: shared.clone(), next: 0, trailers_sent: false }),
+            Some(shared) => {
+                RequestBody::Replay(Replay { shared: shared.clone(), next: 0, trailers_sent: false })
+            }
         }
     }
 

@@ -4,18 +4,13 @@
 use std::fmt::Write as _;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
+use http::{HeaderValue, Response, StatusCode, header};
 
 use super::body::Body;
 use crate::error::Reason;
 
 /// The header that marks a response as the proxy's own and carries the [`Reason`].
 pub const ERROR_HEADER: &str = "x-bowline-error";
-
-/// True when the caller speaks gRPC, and so needs its status in `grpc-status`.
-pub fn is_grpc(headers: &HeaderMap) -> bool {
-    headers.get(header::CONTENT_TYPE).is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"))
-}
 
 /// The response for a request that no endpoint has answered. `text` is one line for a person.
 pub fn failure(reason: Reason, text: &str, grpc: bool) -> Response<Body> {

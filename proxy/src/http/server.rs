@@ -1,6 +1,7 @@
 //! Serving one connection of the app.
 
 use std::convert::Infallible;
+use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll};
@@ -88,7 +89,7 @@ async fn serve_http1(
     let signal = drain.clone();
     let service = service_fn(move |request: Request<Incoming>| {
         let downstream = downstream.clone();
-        let leaving = signal.phase() >= Phase::Leaving;
+        let leaving = signal.has_reached(Phase::Leaving);
         async move {
             let guard = InFlight::new(&downstream);
             let mut response = forward(&downstream, request).await;
@@ -106,12 +107,10 @@ async fn serve_http1(
         .header_read_timeout(None)
         .serve_connection(io, service);
     let mut connection = pin!(connection);
-    tokio::select! {
-        biased;
-        result = connection.as_mut() => return result,
-        () = activity.close_wanted() => connection.as_mut().graceful_shutdown(),
-        () = drain.reached(Phase::Closing) => connection.as_mut().graceful_shutdown(),
+    if let Some(result) = until_asked(connection.as_mut(), activity, &mut drain, Phase::Closing).await {
+        return result;
     }
+    connection.as_mut().graceful_shutdown();
     tokio::select! {
         result = connection.as_mut() => result,
         // A head that only trickles in would hold a graceful end up for ever.
@@ -128,11 +127,12 @@ async fn serve_http2(
 ) -> hyper::Result<()> {
     let service = service_fn(move |request: Request<Incoming>| {
         let downstream = downstream.clone();
-        async move {
+        // Boxed: hyper and tokio move a stream's future half a dozen times before and after it runs, and it is large.
+        Box::pin(async move {
             let guard = InFlight::new(&downstream);
             let response = forward(&downstream, request).await;
             Ok::<_, Infallible>(response.map(|body| Tracked { body, _guard: guard }))
-        }
+        })
     });
     let connection = http2::Builder::new(Local)
         .timer(TokioTimer::new())
@@ -143,16 +143,46 @@ async fn serve_http2(
         .max_header_list_size(MAX_HEAD as u32)
         .serve_connection(io, service);
     let mut connection = pin!(connection);
-    tokio::select! {
-        biased;
-        result = connection.as_mut() => return result,
-        () = activity.close_wanted() => connection.as_mut().graceful_shutdown(),
-        () = drain.reached(Phase::Leaving) => connection.as_mut().graceful_shutdown(),
+    if let Some(result) = until_asked(connection.as_mut(), activity, &mut drain, Phase::Leaving).await {
+        return result;
     }
+    connection.as_mut().graceful_shutdown();
     tokio::select! {
         result = connection.as_mut() => result,
         () = drain.reached(Phase::Ended) => Ok(()),
     }
+}
+
+/// Runs the connection until it ends, or until it is asked to end: then `None`.
+///
+/// Like a `select!` over the three, but it looks at the two askers only when there is something to see: a connection is
+/// polled several times a request, and they speak once in its life.
+async fn until_asked<C: Future>(
+    mut connection: Pin<&mut C>,
+    activity: &Activity,
+    drain: &mut Signal,
+    phase: Phase,
+) -> Option<C::Output> {
+    let signal = drain.clone();
+    let mut asked = pin!(async {
+        tokio::select! {
+            () = activity.close_wanted() => {}
+            () = drain.reached(phase) => {}
+        }
+    });
+    let mut waiting = false;
+    poll_fn(|cx| {
+        if let Poll::Ready(output) = connection.as_mut().poll(cx) {
+            return Poll::Ready(Some(output));
+        }
+        // The first look leaves this task's waker with both of them; it stays the task's waker for good.
+        if !waiting || activity.is_close_wanted() || signal.has_reached(phase) {
+            waiting = true;
+            return asked.as_mut().poll(cx).map(|()| None);
+        }
+        Poll::Pending
+    })
+    .await
 }
 
 /// Spawns on the worker's own thread.
@@ -191,7 +221,10 @@ impl http_body::Body for Tracked {
     type Data = Bytes;
     type Error = BodyError;
 
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         Pin::new(&mut self.get_mut().body).poll_frame(cx)
     }
 
@@ -206,3 +239,19 @@ impl http_body::Body for Tracked {
 
 /// How long the drain goes on accepting before it closes what is idle.
 pub const ACCEPT_WHILE_LEAVING: Duration = Duration::from_secs(2);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of<A, B, C, F>(_: fn(A, B, C) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    /// A future of a connection lives as long as the connection does, and is moved before it runs.
+    #[test]
+    fn futures_stay_small() {
+        assert!(of(serve) <= 3072, "a connection's future has grown to {} bytes", of(serve));
+        assert!(size_of::<Tracked>() <= 192, "a response body has grown to {} bytes", size_of::<Tracked>());
+    }
+}

@@ -25,10 +25,10 @@ const BACKLOG: u32 = 4096;
 pub fn bind(addr: SocketAddr) -> io::Result<TcpListener> {
     let socket = if addr.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
     socket.set_reuseaddr(true)?;
-    socket.bind(addr).and_then(|()| socket.listen(BACKLOG)).map_err(|error| explain(addr, error))
+    socket.bind(addr).and_then(|()| socket.listen(BACKLOG)).map_err(|error| explain(addr, &error))
 }
 
-fn explain(addr: SocketAddr, error: io::Error) -> io::Error {
+fn explain(addr: SocketAddr, error: &io::Error) -> io::Error {
     let advice = match error.kind() {
         io::ErrorKind::AddrInUse => format!(
             "port {} is taken on this address, or by a program that listens on 0.0.0.0:{0}, which shuts out every \

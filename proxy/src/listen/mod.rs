@@ -13,7 +13,7 @@ use http::request;
 
 use crate::cluster::Cluster;
 use crate::error::Reason;
-use crate::http::headers;
+use crate::http::headers::{self, Scan};
 use crate::worker::Worker;
 use watch::Activity;
 
@@ -62,18 +62,27 @@ impl Downstream {
         &self.worker
     }
 
+    /// The alias that stands in for `Host` where a request has none.
+    pub fn alias(&self) -> &str {
+        match &self.arrival {
+            Arrival::Vip(alias) => alias,
+            Arrival::ForwardProxy => "",
+        }
+    }
+
     /// Which service the request is for: the listener's own at a VIP, whatever `Host` says; by the authority at the
     /// forward proxy.
     ///
     /// # Errors
     /// The head is not one that can be forwarded, or the mesh has no such name.
-    pub fn route(&self, head: &request::Parts) -> Result<Rc<Cluster>, Refusal> {
+    pub fn route(&self, head: &request::Parts, scan: &Scan) -> Result<Rc<Cluster>, Refusal> {
         let bad = |headers::BadHead(why)| Refusal { reason: Reason::BadRequest, text: why.to_owned() };
         headers::check_target(head).map_err(bad)?;
-        let named = headers::authority(head).map_err(bad)?;
-        let authority = match &self.arrival {
-            Arrival::Vip(alias) => alias,
-            Arrival::ForwardProxy => named,
+        let named = headers::authority(head, scan).map_err(bad)?;
+        let authority = match (&self.arrival, named) {
+            (Arrival::Vip(alias), _) => alias,
+            (Arrival::ForwardProxy, Some(named)) => named,
+            (Arrival::ForwardProxy, None) => return Err(bad(headers::BadHead("no Host header"))),
         };
         let generation = self.worker.generation();
         if let Some(last) = &*self.last.borrow()

@@ -6,7 +6,7 @@
 
 use std::io;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
 use std::sync::{Arc, Weak};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -14,6 +14,8 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
+
+use crate::net::Socket;
 
 /// How long a request head may take to arrive (hyper's default; Envoy has none, which invites slowloris).
 pub const HEAD_WITHIN: Duration = Duration::from_secs(30);
@@ -30,6 +32,7 @@ pub struct Activity {
     /// The worker's seconds, copied here once a second so that nobody has to read a clock.
     seconds: AtomicU32,
     close: Notify,
+    close_asked: AtomicBool,
 }
 
 /// Why a connection is closed from our side.
@@ -82,6 +85,17 @@ impl Activity {
         }
     }
 
+    /// Whether the worker wants the connection closed: a plain load, for a look at every poll.
+    #[inline]
+    pub fn is_close_wanted(&self) -> bool {
+        self.close_asked.load(Relaxed)
+    }
+
+    fn ask_to_close(&self) {
+        self.close_asked.store(true, Relaxed);
+        self.close.notify_one();
+    }
+
     /// Waits until the worker wants the connection closed.
     pub async fn close_wanted(&self) {
         self.close.notified().await;
@@ -113,7 +127,7 @@ impl Watched {
             let Some(connection) = connection.upgrade() else { return false };
             if let Some(late) = connection.late(seconds, idle) {
                 heads += u64::from(late == Late::Head);
-                connection.close.notify_one();
+                connection.ask_to_close();
                 return false;
             }
             true
@@ -129,14 +143,14 @@ impl Watched {
 /// The app's socket; it notes when bytes come.
 #[derive(Debug)]
 pub struct Stream {
-    tcp: TcpStream,
+    tcp: Socket,
     activity: Arc<Activity>,
 }
 
 impl Stream {
     /// Wraps a socket.
     pub fn new(tcp: TcpStream, activity: Arc<Activity>) -> Self {
-        Stream { tcp, activity }
+        Stream { tcp: Socket::new(tcp), activity }
     }
 }
 

@@ -3,22 +3,25 @@
 use std::io;
 use std::time::Duration;
 
-use hyper_util::rt::TokioIo;
 use socket2::SockRef;
 use tokio::net::TcpStream;
 
 use super::Upstream;
 use crate::error::{Fault, Reason};
+use crate::net::Socket;
 
 /// Bytes that the peer has not acknowledged for this long mean that it is gone (DESIGN: dead peers are found in 3 s).
 const USER_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Connects to the endpoint and counts the result.
-pub(super) async fn tcp(upstream: &Upstream, timeout: Duration) -> Result<TokioIo<TcpStream>, Fault> {
+pub(super) async fn tcp(upstream: &Upstream, timeout: Duration) -> Result<Socket, Fault> {
     let result = match tokio::time::timeout(timeout, TcpStream::connect(upstream.addr)).await {
-        Ok(Ok(stream)) => prepare(stream)
-            .map_err(|error| Fault::unsent(Reason::ConnectFailure, format_args!("{}: {error}", upstream.addr))),
-        Ok(Err(error)) => Err(Fault::unsent(Reason::ConnectFailure, format_args!("{}: {error}", upstream.addr))),
+        Ok(Ok(stream)) => prepare(stream).map_err(|error| {
+            Fault::unsent(Reason::ConnectFailure, format_args!("{}: {error}", upstream.addr))
+        }),
+        Ok(Err(error)) => {
+            Err(Fault::unsent(Reason::ConnectFailure, format_args!("{}: {error}", upstream.addr)))
+        }
         Err(_elapsed) => Err(Fault::unsent(
             Reason::ConnectTimeout,
             format_args!("{} did not accept a connection within {timeout:?}", upstream.addr),
@@ -31,8 +34,8 @@ pub(super) async fn tcp(upstream: &Upstream, timeout: Duration) -> Result<TokioI
     result
 }
 
-fn prepare(stream: TcpStream) -> io::Result<TokioIo<TcpStream>> {
+fn prepare(stream: TcpStream) -> io::Result<Socket> {
     stream.set_nodelay(true)?;
     SockRef::from(&stream).set_tcp_user_timeout(Some(USER_TIMEOUT))?;
-    Ok(TokioIo::new(stream))
+    Ok(Socket::new(stream))
 }

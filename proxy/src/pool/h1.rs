@@ -17,12 +17,13 @@ use http_body::{Body, Frame};
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
 
 use super::Upstream;
+use super::waker::Relay;
 use crate::error::{Fault, Reason};
 use crate::http::attempt::Deadline;
 use crate::http::replay::RequestBody;
+use crate::net::Socket;
 use crate::telemetry::metrics::EndpointCounters;
 
 /// Most header fields a response may have; the same as for requests.
@@ -34,11 +35,13 @@ const MAX_BUFFER: usize = 64 * 1024;
 /// A connection and the handle that sends on it.
 pub struct Connection {
     sender: http1::SendRequest<RequestBody>,
-    io: http1::Connection<TokioIo<TcpStream>, RequestBody>,
+    io: http1::Connection<TokioIo<Socket>, RequestBody>,
     /// Sweeps since it was last used.
     pub(super) idle_for: u32,
     /// It has carried a response before: a close without an answer may be a keep-alive race.
     reused: bool,
+    relay: Arc<Relay>,
+    waker: Waker,
     counters: Arc<EndpointCounters>,
 }
 
@@ -49,11 +52,14 @@ pub(super) async fn connect(upstream: &Upstream, timeout: Duration) -> Result<Bo
         .preserve_header_case(true)
         .max_headers(MAX_HEADERS)
         .max_buf_size(MAX_BUFFER)
-        .handshake(stream)
+        .handshake(TokioIo::new(stream))
         .await
         .map_err(|error| Fault::unsent(Reason::ConnectFailure, error))?;
     upstream.counters.connections.add(1);
-    Ok(Box::new(Connection { sender, io, idle_for: 0, reused: false, counters: upstream.counters.clone() }))
+    let relay = Arc::new(Relay::default());
+    let waker = Waker::from(relay.clone());
+    let counters = upstream.counters.clone();
+    Ok(Box::new(Connection { sender, io, idle_for: 0, reused: false, relay, waker, counters }))
 }
 
 impl Drop for Connection {
@@ -68,9 +74,16 @@ impl Connection {
         self.sender.is_ready()
     }
 
-    /// Looks for a close by the endpoint. Only for connections that nobody uses: the waker is lost.
-    pub(super) fn still_open(&mut self, cx: &mut Context<'_>) -> bool {
-        Pin::new(&mut self.io).poll(cx).is_pending() && self.sender.is_ready()
+    /// Looks for a close by the endpoint.
+    pub(super) fn still_open(&mut self) -> bool {
+        let mut cx = Context::from_waker(&self.waker);
+        Pin::new(&mut self.io).poll(&mut cx).is_pending() && self.sender.is_ready()
+    }
+
+    /// Nobody uses it from now on.
+    pub(super) fn rest(&mut self) {
+        self.idle_for = 0;
+        self.relay.clear();
     }
 }
 
@@ -95,13 +108,15 @@ impl Lease {
         request: Request<RequestBody>,
         mut deadline: Deadline<'_>,
     ) -> Result<Response<Incoming>, Fault> {
-        let Connection { sender, io, reused, .. } = &mut **self.connection.as_mut().expect("a lease is used once");
+        let connection = &mut **self.connection.as_mut().expect("a lease is used once");
+        let Connection { sender, io, reused, relay, waker, .. } = connection;
         let reused = *reused;
-        let mut response = pin!(sender.try_send_request(request));
+        let mut response = pin!(relay.muted(|| sender.try_send_request(request)));
         let outcome = std::future::poll_fn(|cx| {
+            relay.set(cx.waker());
             // Only this connection can complete the response, and it is polled right here: the response's own waker
             // has nothing to tell, and leaving it out saves a wake-up of this task by itself.
-            let io = Pin::new(&mut *io).poll(cx);
+            let io = Pin::new(&mut *io).poll(&mut Context::from_waker(waker));
             if let Poll::Ready(result) = response.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
                 return Poll::Ready(Ok(result));
             }
@@ -198,11 +213,16 @@ impl Body for ResponseBody {
             return Pin::new(&mut this.incoming).poll_frame(cx);
         };
         // As in `exchange`: frames come from the connection alone, so its wakers are the ones that count.
-        let mut quiet = Context::from_waker(Waker::noop());
-        let mut frame = Pin::new(&mut this.incoming).poll_frame(&mut quiet);
+        let incoming = &mut this.incoming;
+        let mut next_frame = |relay: &Relay| {
+            relay.muted(|| Pin::new(&mut *incoming).poll_frame(&mut Context::from_waker(Waker::noop())))
+        };
+        let mut frame = next_frame(&connection.relay);
         if frame.is_pending() {
-            let closed = Pin::new(&mut connection.io).poll(cx).is_ready();
-            frame = Pin::new(&mut this.incoming).poll_frame(&mut quiet);
+            connection.relay.set(cx.waker());
+            let closed =
+                Pin::new(&mut connection.io).poll(&mut Context::from_waker(&connection.waker)).is_ready();
+            frame = next_frame(&connection.relay);
             if frame.is_pending() && closed {
                 // The connection has said all it had to say; what it left in the channel was read just now.
                 this.release();

@@ -50,7 +50,9 @@ pub(super) struct Pool {
 
 impl std::fmt::Debug for Pool {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("h2::Pool").field("connections", &self.connections.borrow().len()).finish_non_exhaustive()
+        f.debug_struct("h2::Pool")
+            .field("connections", &self.connections.borrow().len())
+            .finish_non_exhaustive()
     }
 }
 
@@ -145,7 +147,7 @@ impl Pool {
 }
 
 async fn open(upstream: &Upstream, timeout: Duration) -> Result<Rc<Connection>, Fault> {
-    let stream = super::connect::tcp(upstream, timeout).await?.into_inner();
+    let stream = super::connect::tcp(upstream, timeout).await?;
     let (sender, mut io) = h2::client::Builder::new()
         .initial_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)

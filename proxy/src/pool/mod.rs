@@ -4,12 +4,12 @@
 mod connect;
 pub mod h1;
 pub mod h2;
+mod waker;
 
 use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::Context;
 use std::time::Duration;
 
 use crate::error::Fault;
@@ -30,6 +30,10 @@ pub struct Upstream {
     pub shared: Arc<SharedEndpoint>,
     /// This worker's counters of it.
     pub counters: Arc<EndpointCounters>,
+    #[expect(
+        clippy::vec_box,
+        reason = "they go back and forth between here and leases: a pointer moves, not 700 bytes"
+    )]
     h1: RefCell<Vec<Box<h1::Connection>>>,
     h2: h2::Pool,
 }
@@ -59,7 +63,9 @@ impl Upstream {
             loop {
                 let idle = self.h1.borrow_mut().pop();
                 match idle {
-                    Some(connection) if connection.is_usable() => return Ok(h1::Lease::new(self, connection)),
+                    Some(connection) if connection.is_usable() => {
+                        return Ok(h1::Lease::new(self, connection));
+                    }
                     Some(_closed) => {}
                     None => break,
                 }
@@ -77,7 +83,7 @@ impl Upstream {
 
     fn put_back_h1(&self, mut connection: Box<h1::Connection>) {
         if self.slot.get().is_some() {
-            connection.idle_for = 0;
+            connection.rest();
             self.h1.borrow_mut().push(connection);
         }
     }
@@ -85,10 +91,9 @@ impl Upstream {
     /// Lets go of connections that nobody uses: those the endpoint has closed, and those idle for `max_idle_sweeps`
     /// sweeps. Called about once a second.
     pub fn sweep(&self, max_idle_sweeps: u32) {
-        let mut cx = Context::from_waker(std::task::Waker::noop());
         self.h1.borrow_mut().retain_mut(|connection| {
             connection.idle_for += 1;
-            connection.idle_for <= max_idle_sweeps && connection.still_open(&mut cx)
+            connection.idle_for <= max_idle_sweeps && connection.still_open()
         });
         self.h2.sweep(max_idle_sweeps);
     }

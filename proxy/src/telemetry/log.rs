@@ -41,7 +41,9 @@ pub fn init(format: LogFormat, level: LogLevel) -> LogControl {
     let lines = fmt::layer().with_writer(std::io::stderr).with_target(false);
     let lines = match format {
         LogFormat::Text => lines.with_ansi(colour).boxed(),
-        LogFormat::Json => lines.json().flatten_event(true).with_current_span(false).with_span_list(false).boxed(),
+        LogFormat::Json => {
+            lines.json().flatten_event(true).with_current_span(false).with_span_list(false).boxed()
+        }
     };
     let _ = tracing_subscriber::registry().with(lines.with_filter(filter)).try_init();
     LogControl(handle)

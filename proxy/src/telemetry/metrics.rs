@@ -48,8 +48,8 @@ impl Gauge {
 /// Upper bounds of the latency buckets in microseconds. From half a millisecond, about what a call on one host
 /// costs, to the 15 s at which a request times out by default.
 pub const BOUNDS_MICROS: [u64; 15] = [
-    500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000, 2_500_000, 5_000_000,
-    10_000_000, 15_000_000,
+    500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000, 2_500_000,
+    5_000_000, 10_000_000, 15_000_000,
 ];
 
 /// Latencies by bucket, with their sum.

@@ -6,8 +6,10 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bowline_core::Tick;
 
-use super::catalogue::{self as m, Kind, Metric};
-use super::metrics::{BOUNDS_MICROS, Class, DownstreamCounters, Histogram, HistogramTotal, PerWorker, ProxyCounters};
+use super::catalogue::{self as m, Metric};
+use super::metrics::{
+    BOUNDS_MICROS, Class, DownstreamCounters, Histogram, HistogramTotal, PerWorker, ProxyCounters,
+};
 use crate::snapshot::{Endpoint, Service, Snapshot};
 
 /// The content type of the page.
@@ -61,7 +63,8 @@ impl Page {
         }
         self.0.push('{');
         let mut separator = "";
-        for (name, value) in names.iter().copied().zip(values.iter().copied()).chain(le.map(|le| ("le", le))) {
+        for (name, value) in names.iter().copied().zip(values.iter().copied()).chain(le.map(|le| ("le", le)))
+        {
             let _ = write!(self.0, "{separator}{name}=\"");
             // Names of services are checked when the mesh is read; this is for those of the future.
             for c in value.chars() {
@@ -108,6 +111,11 @@ fn total<T: Default>(sets: &PerWorker<T>, histogram: impl Fn(&T) -> &Histogram) 
     total
 }
 
+/// A service's counts by reason.
+type ReasonCounts = fn(&Service) -> Vec<(&'static str, u64)>;
+/// A level of an endpoint.
+type Level = fn(&Endpoint) -> i64;
+
 fn services(page: &mut Page, sources: &Sources<'_>) {
     let all = || sources.snapshot.services.iter().map(AsRef::as_ref);
     page.family(&m::REQUESTS);
@@ -124,7 +132,7 @@ fn services(page: &mut Page, sources: &Sources<'_>) {
         let total = total(&service.shared.counters, |c| &c.duration);
         page.histogram(&m::REQUEST_DURATION, &[&service.name], &total);
     }
-    let by_reason: [(&Metric, fn(&Service) -> Vec<(&'static str, u64)>); 3] = [
+    let by_reason: [(&Metric, ReasonCounts); 3] = [
         (&m::LOCAL_RESPONSES, |s| s.shared.local_responses.get()),
         (&m::RETRIES, |s| s.shared.retries.get()),
         (&m::RETRIES_REFUSED, |s| s.shared.retries_refused.get()),
@@ -166,7 +174,7 @@ fn endpoints(page: &mut Page, sources: &Sources<'_>) {
         let total = total(&endpoint.shared.counters, |c| &c.duration);
         page.histogram(&m::ENDPOINT_DURATION, &[&service.name, addr], &total);
     }
-    let gauges: [(&Metric, fn(&Endpoint) -> i64); 2] = [
+    let gauges: [(&Metric, Level); 2] = [
         (&m::ENDPOINT_IN_FLIGHT, |e| gauge(e, |c| c.in_flight.get())),
         (&m::ENDPOINT_CONNECTIONS, |e| gauge(e, |c| c.connections.get())),
     ];
@@ -202,7 +210,8 @@ fn gauge(endpoint: &Endpoint, level: impl Fn(&super::metrics::EndpointCounters) 
 }
 
 fn downstream(page: &mut Page, sources: &Sources<'_>) {
-    let sum = |count: fn(&DownstreamCounters) -> u64| sources.downstream.iter().map(|c| count(c)).sum::<u64>();
+    let sum =
+        |count: fn(&DownstreamCounters) -> u64| sources.downstream.iter().map(|c| count(c)).sum::<u64>();
     let open: i64 = sources.downstream.iter().map(|c| c.connections.get()).sum();
     page.one(&m::DOWNSTREAM_CONNECTIONS, open);
     page.family(&m::DOWNSTREAM_ACCEPTS);
@@ -256,15 +265,4 @@ impl Usage {
             open_fds: std::fs::read_dir("/proc/self/fd").ok()?.count(),
         })
     }
-}
-
-/// The reference page of the metrics, in Markdown.
-pub fn reference() -> String {
-    let mut page = String::from("| metric | kind | labels | meaning |\n| --- | --- | --- | --- |\n");
-    for metric in m::ALL {
-        let labels = metric.labels.iter().map(|label| format!("`{label}`")).collect::<Vec<_>>().join(", ");
-        let _ = writeln!(page, "| `{}` | {} | {labels} | {} |", metric.name, metric.kind.as_str(), metric.help);
-    }
-    debug_assert!(m::ALL.iter().all(|metric| (metric.kind == Kind::Counter) == metric.name.ends_with("_total")));
-    page
 }

@@ -22,11 +22,25 @@ pub(super) struct Finding {
     pub(super) help: Option<String>,
 }
 
-/// Checks a document against the schema of mesh files.
-pub(super) fn check(root: &Node) -> Vec<Finding> {
+/// How many findings a walk makes before it gives up: nobody reads more, and a file that is no mesh file at all must not
+/// cost minutes and megabytes.
+pub(super) const MAX_FINDINGS: usize = 1000;
+
+/// Checks a document against the schema of mesh files. `Err` if it gave up, and the rest is unknown.
+pub(super) fn check(root: &Node) -> Result<Vec<Finding>, Vec<Finding>> {
     let mut walk = Walk { path: String::new(), findings: Vec::new() };
     walk.value(schema::shared(), root);
-    walk.findings
+    if walk.findings.len() >= MAX_FINDINGS {
+        walk.path.clear();
+        let at = walk.findings.last().map(|f| f.at).unwrap_or_default();
+        walk.report(
+            at,
+            format!("{MAX_FINDINGS} problems are enough: the rest of the file was not looked at"),
+            None,
+        );
+        return Err(walk.findings);
+    }
+    Ok(walk.findings)
 }
 
 struct Walk {
@@ -39,8 +53,11 @@ impl Walk {
         self.findings.push(Finding { at, path: self.path.clone(), message: message.into(), help });
     }
 
-    /// Runs with the path one step longer.
+    /// Runs with the path one step longer; not at all once there are findings enough.
     fn below(&mut self, step: &str, run: impl FnOnce(&mut Self)) {
+        if self.findings.len() >= MAX_FINDINGS {
+            return;
+        }
         let length = self.path.len();
         if length > 0 && !step.starts_with('[') {
             self.path.push('.');
@@ -93,13 +110,11 @@ impl Walk {
         let free = &schema["additionalProperties"];
         for entry in entries {
             let known = properties.and_then(|p| p.get(&entry.key));
-            self.below(&entry.key, |walk| match known {
+            self.below(&words::step(&entry.key), |walk| match known {
                 Some(property) => walk.property(property, entry),
                 None if free.is_object() => walk.value(free, &entry.value),
                 None => {
-                    let valid: Vec<&str> =
-                        properties.into_iter().flatten().map(|(k, _)| k.as_str()).collect();
-                    walk.unknown_key(entry, &valid);
+                    walk.unknown_key(entry, &keys_of(properties));
                 }
             });
         }
@@ -131,7 +146,8 @@ impl Walk {
             let help = match &node.content {
                 Content::Mapping(_) => Some("begin each element with \"- \"".to_owned()),
                 Content::Scalar { text, plain } if resolve(text, *plain) != Scalar::Null => {
-                    Some(format!("write [{text}]")).filter(|h| h.len() < 80)
+                    let short = text.len() < 80 && !text.contains(char::is_control);
+                    short.then(|| format!("write [{text}]"))
                 }
                 _ => None,
             };
@@ -269,7 +285,7 @@ impl Walk {
         let mut chosen: Vec<&str> = Vec::new();
         for entry in entries {
             let branch = tagged.iter().find(|(tag, _)| *tag == entry.key);
-            self.below(&entry.key, |walk| match branch {
+            self.below(&words::step(&entry.key), |walk| match branch {
                 Some((tag, branch)) => {
                     chosen.push(tag);
                     match schema::not_yet(branch) {

@@ -179,7 +179,13 @@ impl Source {
                 return None;
             }
         };
-        let findings = check::check(&root);
+        let findings = match check::check(&root) {
+            Ok(findings) => findings,
+            Err(findings) => {
+                problems.extend(findings.into_iter().map(|finding| in_file(&name, finding)));
+                return None;
+            }
+        };
         let broken = findings.iter().filter_map(|f| service_index(&f.path)).collect();
         problems.extend(findings.into_iter().map(|finding| in_file(&name, finding)));
         Some(Self { name, root, broken })
@@ -247,8 +253,11 @@ fn combine(sources: &[Source], options: &Options, mut problems: Vec<Problem>) ->
                 column: node.at.column,
                 path: "namespace".to_owned(),
                 message: format!(
-                    "\"{text}\" is not the namespace \"{one}\" of {}:{}; a folder is one namespace",
-                    first.name, at.at.line
+                    "{} is not the namespace {} of {}:{}; a folder is one namespace",
+                    words::quoted(text),
+                    words::quoted(one),
+                    first.name,
+                    at.at.line
                 ),
                 help: None,
             }),

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use saphyr_parser::{Event, Marker, Parser, ScalarStyle, Span};
 
 use super::tree::{Content, Entry, Node, Position, leading_zero};
+use super::words::{clip, quoted};
 
 /// How deep mappings and sequences may nest. The model needs about ten levels; recursion over a tree relies on it.
 pub(super) const MAX_DEPTH: usize = 64;
@@ -234,7 +235,7 @@ impl Builder {
                     } else if let Some(first) = open.seen.get(&text) {
                         self.faults.push(Fault::new(
                             at,
-                            format!("duplicate key \"{text}\"; it is on line {} already", first.line),
+                            format!("duplicate key {}; it is on line {} already", quoted(&text), first.line),
                         ));
                         true
                     } else {
@@ -281,7 +282,7 @@ impl Builder {
         if let Some(tag) = tag
             && !known.contains(&tag)
         {
-            self.faults.push(Fault::new(at, format!("the tag \"{tag}\" means nothing in a mesh file")));
+            self.faults.push(Fault::new(at, format!("the tag {} means nothing in a mesh file", quoted(tag))));
         }
     }
 }
@@ -302,13 +303,19 @@ fn too_deep(at: Position) -> Fault {
 }
 
 fn ambiguous_number(at: Position, text: &str) -> Fault {
-    Fault::new(at, format!("{text} has a leading zero: some readers take it for octal, others for decimal"))
-        .help("write the number without the zero, or a text in quotes")
+    Fault::new(
+        at,
+        format!("{} has a leading zero: some readers take it for octal, others for decimal", clip(text)),
+    )
+    .help("write the number without the zero, or a text in quotes")
 }
 
 /// The parser's own words, and the usual cause where it can be told.
 fn syntax_fault(text: &str, marker: Marker, info: &str) -> Fault {
     let at = Position { line: marker.line().max(1), column: marker.col() + 1 };
+    if info == "recursion limit exceeded" {
+        return too_deep(at);
+    }
     let fault = Fault::new(at, format!("not valid YAML: {info}"));
     let indent = |line: &str| line.len() - line.trim_start().len();
     // The parser may have gone on to the next line before it noticed.

@@ -1,5 +1,7 @@
 //! The words of error messages: the nearest valid word, where a key belongs, what a schema expects.
 
+use std::borrow::Cow;
+
 use serde_json::Value;
 
 use super::tree::{Content, Node, Scalar, resolve as resolve_scalar};
@@ -168,12 +170,20 @@ pub(super) fn found(node: &Node) -> String {
     }
 }
 
+/// A key as a step of a path: as it stands if it is a word, else in quotes, so that a path stays one line and can't carry
+/// a terminal's control sequences.
+pub(super) fn step(key: &str) -> Cow<'_, str> {
+    let word = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
+    if (1..=80).contains(&key.len()) && key.chars().all(word) { key.into() } else { quoted(key).into() }
+}
+
 /// In quotes, on one line, and not too long.
 pub(super) fn quoted(text: &str) -> String {
     format!("{:?}", clip(text))
 }
 
-fn clip(text: &str) -> String {
+/// Not too long.
+pub(super) fn clip(text: &str) -> String {
     const LONGEST: usize = 80;
     if text.chars().count() <= LONGEST {
         return text.to_owned();

@@ -1,0 +1,44 @@
+//! Colour, where somebody is looking and wants it.
+
+use std::env;
+use std::fmt;
+use std::io::IsTerminal;
+
+/// Whether and how text is coloured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Style {
+    colour: bool,
+}
+
+impl Style {
+    /// For a stream: only on a terminal that can, and not if `NO_COLOR` is set (<https://no-color.org>).
+    pub(crate) fn of(stream: &impl IsTerminal) -> Self {
+        let refused = env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+        let dumb = env::var_os("TERM").is_some_and(|value| value == "dumb");
+        Self { colour: stream.is_terminal() && !refused && !dumb }
+    }
+
+    /// What a line is about.
+    pub(crate) fn strong(self, text: impl fmt::Display) -> String {
+        self.paint("1", text)
+    }
+
+    /// What is right.
+    pub(crate) fn good(self, text: impl fmt::Display) -> String {
+        self.paint("32", text)
+    }
+
+    /// What is wrong.
+    pub(crate) fn bad(self, text: impl fmt::Display) -> String {
+        self.paint("1;31", text)
+    }
+
+    /// What is said beside.
+    pub(crate) fn faint(self, text: impl fmt::Display) -> String {
+        self.paint("2", text)
+    }
+
+    fn paint(self, code: &str, text: impl fmt::Display) -> String {
+        if self.colour { format!("\u{1b}[{code}m{text}\u{1b}[0m") } else { text.to_string() }
+    }
+}

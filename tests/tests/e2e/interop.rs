@@ -1,0 +1,1 @@
+//! Real programs on both sides: curl, grpcio, nginx.

@@ -1,0 +1,29 @@
+//! The end to end tests: the real proxy, real sockets. One program, because linking one is faster than linking ten.
+#![allow(missing_docs)]
+
+mod acceptance;
+mod admin;
+mod balancing;
+mod bodies;
+mod bridges;
+mod grpc;
+mod headers;
+mod hostile;
+mod interop;
+mod life;
+mod reload;
+mod retry;
+mod timeouts;
+mod way_in;
+
+use bowline_tests::proxy::Builder;
+
+/// The proxy's program, built by cargo before these tests.
+const PROGRAM: &str = env!("CARGO_BIN_EXE_bowline-proxy-under-test");
+/// A backend in a process of its own.
+const BACKEND: &str = env!("CARGO_BIN_EXE_bowline-test-backend");
+
+/// A proxy that is to be started.
+fn proxy() -> Builder {
+    Builder::new(PROGRAM)
+}
