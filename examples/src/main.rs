@@ -36,3 +36,7 @@ fn main() -> ExitCode {
         }
     }
 }
+
+/// The demo's proxy is this program too: it gets what bowline-proxy has.
+#[global_allocator]
+static ALLOCATOR: bowline_proxy::Allocator = bowline_proxy::Allocator;

@@ -43,8 +43,11 @@ What you see, one row an endpoint:
   state        active, or ejected and for how long still
   fault        what the demo has done to it
 
-Exit codes: 0 no request failed that could be tried again; 1 one did, or the demo could not run; 2 wrong usage;
-130 ended by Ctrl-C.
+Exit codes:
+  0    no request failed that could be tried again
+  1    one did, or the demo could not run
+  2    wrong usage
+  130  stopped by Ctrl-C before its end
 
 Piped, or with NO_COLOR or TERM=dumb, it prints plain lines instead of a live table.";
 

@@ -289,7 +289,7 @@ impl Flight {
         tracing::warn!(
             service = state.service.name,
             endpoint = %self.upstream.addr,
-            seconds = ejection.duration.as_secs(),
+            seconds = ejection.duration.as_secs_f64(),
             times = ejection.times,
             "endpoint ejected"
         );

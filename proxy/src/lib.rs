@@ -20,3 +20,7 @@ pub mod reference;
 pub mod snapshot;
 pub mod telemetry;
 pub mod worker;
+
+/// The allocator of the program, for whoever runs the proxy as a part of a program of their own.
+#[cfg(feature = "jemalloc")]
+pub use tikv_jemallocator::Jemalloc as Allocator;

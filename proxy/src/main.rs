@@ -8,4 +8,4 @@ fn main() -> ExitCode {
 
 #[cfg(feature = "jemalloc")]
 #[global_allocator]
-static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+static ALLOCATOR: bowline_proxy::Allocator = bowline_proxy::Allocator;

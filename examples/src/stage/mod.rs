@@ -140,6 +140,8 @@ impl Stage {
     pub(crate) async fn end(mut self) -> bool {
         let mut well = true;
         if let Some(proxy) = self.proxy.take() {
+            // The app's connections are being closed: a proxy without any ends at once.
+            tokio::time::sleep(Duration::from_millis(100)).await;
             well = proxy.end().await;
         }
         let mut processes: Vec<Process> =

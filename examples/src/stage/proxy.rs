@@ -55,7 +55,7 @@ impl Proxy {
     pub(super) async fn start(mesh: &Path, vips: Option<VipRange>) -> io::Result<Self> {
         let mut args: Vec<String> = ["run", "--outbound", "127.0.0.1:0", "--admin", "127.0.0.1:0"]
             .into_iter()
-            .chain(["--log-format", "json", "--drain-seconds", "2", "--mesh"])
+            .chain(["--log-format", "json", "--drain-seconds", "1", "--mesh"])
             .map(str::to_owned)
             .collect();
         args.push(mesh.display().to_string());
