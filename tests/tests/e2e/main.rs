@@ -13,6 +13,7 @@ mod interop;
 mod life;
 mod reload;
 mod retry;
+mod retry_h2;
 mod timeouts;
 mod way_in;
 

@@ -196,7 +196,7 @@ async fn policies_change_for_the_next_request() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn names_keep_their_addresses_over_a_restart() {
+async fn names_keep_their_addresses_and_they_are_on_record() {
     let dir = tempfile::tempdir().expect("a folder");
     let state = dir.path().to_str().expect("text").to_owned();
     let builder = crate::proxy().arg("--state-dir").arg(&state);
