@@ -46,13 +46,11 @@ pub enum Reason {
     BadRequest,
     /// The app stopped sending its request body.
     RequestBodyBroken,
-    /// Something the version in use does not do yet.
-    NotYet,
 }
 
 impl Reason {
     /// All reasons, for the reference page.
-    pub const ALL: [Reason; 14] = [
+    pub const ALL: [Reason; 13] = [
         Reason::UnknownService,
         Reason::NoEndpoints,
         Reason::ConnectFailure,
@@ -66,7 +64,6 @@ impl Reason {
         Reason::InvalidResponse,
         Reason::BadRequest,
         Reason::RequestBodyBroken,
-        Reason::NotYet,
     ];
 
     /// The word in `x-bowline-error`, metrics and logs.
@@ -85,7 +82,6 @@ impl Reason {
             Reason::InvalidResponse => "invalid_response",
             Reason::BadRequest => "bad_request",
             Reason::RequestBodyBroken => "request_body_broken",
-            Reason::NotYet => "not_yet",
         }
     }
 
@@ -111,7 +107,6 @@ impl Reason {
                 "The app's request can't be forwarded: no host, a bad target, a method that is not taken."
             }
             Reason::RequestBodyBroken => "The app stopped sending its request body.",
-            Reason::NotYet => "This version does not do it yet.",
         }
     }
 
@@ -131,17 +126,15 @@ impl Reason {
                 StatusCode::GATEWAY_TIMEOUT
             }
             Reason::BadRequest | Reason::RequestBodyBroken => StatusCode::BAD_REQUEST,
-            Reason::NotYet => StatusCode::NOT_IMPLEMENTED,
         }
     }
 
-    /// The gRPC status code that says the same: 14 UNAVAILABLE, 4 DEADLINE_EXCEEDED, 13 INTERNAL, 12 UNIMPLEMENTED.
+    /// The gRPC status code that says the same: 14 UNAVAILABLE, 4 DEADLINE_EXCEEDED, 13 INTERNAL.
     pub fn grpc_status(self) -> u8 {
         match self {
             Reason::AttemptTimeout | Reason::ResponseTimeout | Reason::RequestTimeout => 4,
             Reason::InvalidResponse | Reason::BadRequest => 13,
             Reason::RequestBodyBroken => 1,
-            Reason::NotYet => 12,
             _ => 14,
         }
     }
@@ -150,7 +143,7 @@ impl Reason {
     pub fn source(self) -> Source {
         match self {
             Reason::BadRequest | Reason::RequestBodyBroken => Source::Downstream,
-            Reason::UnknownService | Reason::NoEndpoints | Reason::NotYet => Source::Proxy,
+            Reason::UnknownService | Reason::NoEndpoints => Source::Proxy,
             _ => Source::Upstream,
         }
     }

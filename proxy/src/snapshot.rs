@@ -25,6 +25,8 @@ pub struct Snapshot {
     pub generation: u64,
     /// The namespace.
     pub namespace: String,
+    /// What it was made from, for those who ask what is in force.
+    pub mesh: Mesh,
     /// All services, in the mesh file's order.
     pub services: Vec<Arc<Service>>,
     /// `dnsName:port`, in lower case, to the index of its service.
@@ -131,7 +133,7 @@ impl Snapshot {
     /// The snapshot of a mesh that has been checked. `vips` has an address for every dnsName; services and endpoints
     /// that `previous` had too keep their shared state.
     pub fn new(
-        mesh: &Mesh,
+        mesh: Mesh,
         vips: &BTreeMap<String, Ipv4Addr>,
         previous: Option<&Snapshot>,
         now: Tick,
@@ -155,6 +157,7 @@ impl Snapshot {
         Snapshot {
             generation: previous.map_or(1, |p| p.generation + 1),
             namespace: mesh.namespace.clone(),
+            mesh,
             services,
             authorities,
         }

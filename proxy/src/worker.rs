@@ -81,10 +81,12 @@ pub fn spawn(id: u16, shared: Shared, seed: u64) -> std::io::Result<Handle> {
     let (messages, inbox) = mpsc::unbounded_channel();
     let counters = Arc::new(DownstreamCounters::default());
     let handle = Handle { messages, counters: counters.clone() };
-    let runtime_is_up = Builder::new_current_thread();
-    let mut builder = runtime_is_up;
     thread::Builder::new().name(format!("worker-{id}")).spawn(move || {
-        let runtime = match builder.enable_io().enable_time().build_local(LocalOptions::default()) {
+        let runtime = match Builder::new_current_thread()
+            .enable_io()
+            .enable_time()
+            .build_local(LocalOptions::default())
+        {
             Ok(runtime) => runtime,
             Err(error) => {
                 tracing::error!(%error, "a worker's runtime can't be made");

@@ -14,6 +14,18 @@ pub struct Readiness {
     pub reasons: Vec<String>,
 }
 
+/// `GET /config`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Config {
+    /// The number of the mesh in force.
+    pub generation: u64,
+    /// The mesh file on disk is invalid, and this is the last good one.
+    pub mesh_file_refused: bool,
+    /// The mesh in force, with all defaults written out.
+    pub mesh: crate::Mesh,
+}
+
 /// `GET /services`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

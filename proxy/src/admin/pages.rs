@@ -1,7 +1,8 @@
 //! The single pages.
 
 use bowline_api::admin::{
-    AliasSummary, EndpointSummary, Endpoints, Explanation, NotCandidate, Readiness, ServiceSummary, Services,
+    AliasSummary, Config, EndpointSummary, Endpoints, Explanation, NotCandidate, Readiness, ServiceSummary,
+    Services,
 };
 use bowline_core::Tick;
 use clap::ValueEnum;
@@ -22,7 +23,7 @@ bowline-proxy admin. GET reads, POST changes.
   GET  /services               names, ports and VIPs of the mesh in force
   GET  /endpoints              each endpoint's state, load and latency
   GET  /explain?url=URL        where a request would go, and why not elsewhere
-  GET  /config                 the policies in force
+  GET  /config                 the mesh in force, with all defaults
   POST /logging?level=LEVEL    error, warn, info or debug
   POST /drain                  finish what is under way and exit
 ";
@@ -138,20 +139,9 @@ fn state(endpoint: &Endpoint, now: Tick) -> &'static str {
 
 pub(super) fn config(admin: &Admin) -> Page {
     let snapshot = admin.published.current();
-    let services: serde_json::Map<String, serde_json::Value> = snapshot
-        .services
-        .iter()
-        .map(|service| (service.name.clone(), serde_json::Value::from(format!("{:?}", service.policy))))
-        .collect();
-    json(
-        StatusCode::OK,
-        &serde_json::json!({
-            "namespace": snapshot.namespace,
-            "generation": snapshot.generation,
-            "meshFileRefused": admin.counters.mesh_refused.load(std::sync::atomic::Ordering::Relaxed) != 0,
-            "services": services,
-        }),
-    )
+    let refused = admin.counters.mesh_refused.load(std::sync::atomic::Ordering::Relaxed) != 0;
+    let generation = snapshot.generation;
+    json(StatusCode::OK, &Config { generation, mesh_file_refused: refused, mesh: snapshot.mesh.clone() })
 }
 
 pub(super) fn explain(admin: &Admin, query: &str) -> Page {

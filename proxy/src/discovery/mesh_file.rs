@@ -50,7 +50,7 @@ impl MeshFile {
             .mesh;
         let vips =
             self.vips.give(&mesh).map_err(|error| Refused(format!("{}: {error}", self.path.display())))?;
-        Ok(Snapshot::new(&mesh, &vips, previous, self.clock.now()))
+        Ok(Snapshot::new(mesh, &vips, previous, self.clock.now()))
     }
 
     /// Takes up each change for ever. `applied` is called after a new snapshot is in force.
