@@ -281,6 +281,17 @@ impl Flight {
         self.finish(now, End::Failure);
     }
 
+    /// The connection stands as a tunnel: that is the whole success, however long it lives.
+    pub fn established(&self, now: Tick) {
+        self.report(now, true);
+    }
+
+    /// The tunnel has ended, which says nothing more of the endpoint.
+    pub fn closed(mut self) {
+        let now = self.cluster.clock.now();
+        self.finish(now, End::Success);
+    }
+
     fn report(&self, now: Tick, ok: bool) {
         let Some(slot) = self.upstream.slot.get() else { return };
         let state = self.cluster.state.borrow();

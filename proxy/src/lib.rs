@@ -18,7 +18,9 @@ pub mod net;
 pub mod pool;
 pub mod reference;
 pub mod snapshot;
+pub mod tcp;
 pub mod telemetry;
+pub mod tunnel;
 pub mod worker;
 
 /// The allocator of the program, for whoever runs the proxy as a part of a program of their own.

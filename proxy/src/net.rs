@@ -20,6 +20,11 @@ impl Socket {
     pub fn new(tcp: TcpStream) -> Self {
         Socket(tcp)
     }
+
+    /// The socket itself.
+    pub fn into_inner(self) -> TcpStream {
+        self.0
+    }
 }
 
 impl AsyncRead for Socket {

@@ -279,7 +279,7 @@ impl Policy {
             response_headers: timeout.response_headers(AppProtocol::Http),
             grpc_response_headers: timeout.response_headers(AppProtocol::Grpc),
             per_request: timeout.per_request(),
-            idle: timeout.idle(AppProtocol::Http),
+            idle: timeout.idle(service.app_protocol.unwrap_or(AppProtocol::Http)),
             attempt: match timeout.per_attempt_seconds {
                 model::AttemptTimeout::Auto => AttemptTimeout::Auto,
                 model::AttemptTimeout::Fixed(seconds) => {

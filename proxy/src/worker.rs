@@ -8,6 +8,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::thread;
 
+use bowline_api::model::AppProtocol;
 use tokio::net::TcpStream;
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::mpsc;
@@ -20,6 +21,7 @@ use crate::http::server::{Ended, serve};
 use crate::listen::watch::Watched;
 use crate::listen::{Arrival, Downstream, Refusal};
 use crate::snapshot::{Published, Snapshot};
+use crate::tcp;
 use crate::telemetry::metrics::DownstreamCounters;
 
 /// What a worker is given to work with.
@@ -166,6 +168,9 @@ impl Worker {
             let _open = Open::new(self.counters.clone());
             let counters = self.counters.clone();
             let downstream = Rc::new(Downstream::new(self, arrival, activity));
+            if let Some(cluster) = downstream.tcp_service() {
+                return Box::pin(tcp::serve(downstream, cluster, stream, drain)).await;
+            }
             match serve(downstream, stream, drain).await {
                 Ended::Well => {}
                 Ended::Protocol(error) => {
@@ -252,6 +257,7 @@ impl Worker {
             .snapshot
             .services
             .iter()
+            .filter(|s| s.protocol != Some(AppProtocol::Tcp))
             .map(|s| s.policy.idle)
             .max_by_key(|idle| idle.unwrap_or(std::time::Duration::MAX));
         let idle = idle.unwrap_or(Some(std::time::Duration::from_secs(300)));

@@ -16,6 +16,7 @@ pub mod metrics;
 pub mod proxy;
 pub mod range;
 pub mod sockets;
+pub mod tcp_backend;
 pub mod wait;
 pub mod wire;
 
@@ -26,6 +27,7 @@ pub use h2_client::H2Client;
 pub use load::Load;
 pub use mesh::{Mesh, PORT, authority, service, url};
 pub use proxy::Proxy;
+pub use tcp_backend::TcpBackend;
 pub use wait::{Gate, eventually};
 pub use wire::Answer;
 

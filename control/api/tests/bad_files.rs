@@ -134,11 +134,6 @@ const IN_SERVICE: &[(&str, &str, &[&str])] = &[
         "5:33",
         &["not yet: this version does not do test traffic rules"],
     ),
-    (
-        "    appProtocol: tcp",
-        "5:18",
-        &["not yet: this version does not do TCP services, and refuses \"tcp\""],
-    ),
     ("    loadBalancing: { policy: maglev }", "5:30", &["not yet"]),
     ("    loadBalancing: { zoneAware: true }", "5:22", &["not yet"]),
     ("    routes: []", "5:5", &["not yet"]),

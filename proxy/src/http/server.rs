@@ -1,7 +1,6 @@
 //! Serving one connection of the app.
 
 use std::convert::Infallible;
-use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::task::{Context, Poll};
@@ -22,7 +21,7 @@ use super::forward::forward;
 use crate::drain::{Phase, Signal};
 use crate::listen::Downstream;
 use crate::listen::detect::{Spoken, detect};
-use crate::listen::watch::{Activity, Stream};
+use crate::listen::watch::{Activity, Stream, until_asked};
 
 /// Most header fields of a request (Envoy, hyper).
 const MAX_HEADERS: usize = 100;
@@ -151,38 +150,6 @@ async fn serve_http2(
         result = connection.as_mut() => result,
         () = drain.reached(Phase::Ended) => Ok(()),
     }
-}
-
-/// Runs the connection until it ends, or until it is asked to end: then `None`.
-///
-/// Like a `select!` over the three, but it looks at the two askers only when there is something to see: a connection is
-/// polled several times a request, and they speak once in its life.
-async fn until_asked<C: Future>(
-    mut connection: Pin<&mut C>,
-    activity: &Activity,
-    drain: &mut Signal,
-    phase: Phase,
-) -> Option<C::Output> {
-    let signal = drain.clone();
-    let mut asked = pin!(async {
-        tokio::select! {
-            () = activity.close_wanted() => {}
-            () = drain.reached(phase) => {}
-        }
-    });
-    let mut waiting = false;
-    poll_fn(|cx| {
-        if let Poll::Ready(output) = connection.as_mut().poll(cx) {
-            return Poll::Ready(Some(output));
-        }
-        // The first look leaves this task's waker with both of them; it stays the task's waker for good.
-        if !waiting || activity.is_close_wanted() || signal.has_reached(phase) {
-            waiting = true;
-            return asked.as_mut().poll(cx).map(|()| None);
-        }
-        Poll::Pending
-    })
-    .await
 }
 
 /// Spawns on the worker's own thread.

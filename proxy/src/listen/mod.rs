@@ -9,6 +9,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use bowline_api::model::AppProtocol;
 use http::request;
 
 use crate::cluster::Cluster;
@@ -42,6 +43,10 @@ struct LastRoute {
     cluster: Rc<Cluster>,
 }
 
+fn is_tcp(cluster: &Cluster) -> bool {
+    cluster.service().protocol == Some(AppProtocol::Tcp)
+}
+
 /// Why a request has no service to go to.
 #[derive(Debug)]
 pub struct Refusal {
@@ -60,6 +65,13 @@ impl Downstream {
     /// The worker that carries it.
     pub fn worker(&self) -> &Rc<Worker> {
         &self.worker
+    }
+
+    /// The service behind the listener if it is a TCP service: then nothing is detected.
+    pub fn tcp_service(&self) -> Option<Rc<Cluster>> {
+        let Arrival::Vip(alias) = &self.arrival else { return None };
+        self.worker.generation();
+        self.worker.cluster(alias).ok().filter(|cluster| is_tcp(cluster))
     }
 
     /// The alias that stands in for `Host` where a request has none.
@@ -92,6 +104,11 @@ impl Downstream {
             return Ok(last.cluster.clone());
         }
         let cluster = self.worker.cluster(authority)?;
+        if is_tcp(&cluster) {
+            let text =
+                format!("service {} is no HTTP service: use its VIP or CONNECT", cluster.service().name);
+            return Err(Refusal { reason: Reason::BadRequest, text });
+        }
         let last = LastRoute { generation, authority: authority.into(), cluster: cluster.clone() };
         *self.last.borrow_mut() = Some(last);
         Ok(cluster)

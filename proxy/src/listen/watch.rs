@@ -4,8 +4,9 @@
 //! looks at all of them. hyper's own header timeout would arm a timer for each request, and count the idle time
 //! between two requests as part of the second one's head.
 
+use std::future::poll_fn;
 use std::io;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
 use std::sync::{Arc, Weak};
 use std::task::{Context, Poll};
@@ -15,6 +16,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
 
+use crate::drain::{Phase, Signal};
 use crate::net::Socket;
 
 /// How long a request head may take to arrive (hyper's default; Envoy has none, which invites slowloris).
@@ -27,8 +29,10 @@ pub struct Activity {
     in_flight: AtomicU32,
     /// When the first byte of the next head came; 0: it has not.
     head_since: AtomicU32,
-    /// When the last request ended.
+    /// When the last request ended, or a tunnel last passed anything.
     idle_since: AtomicU32,
+    /// The connection is a tunnel, and may be idle for so many seconds; 0: it is none.
+    tunnel_idle: AtomicU32,
     /// The worker's seconds, copied here once a second so that nobody has to read a clock.
     seconds: AtomicU32,
     close: Notify,
@@ -66,6 +70,20 @@ impl Activity {
         self.idle_since.store(self.seconds.load(Relaxed), Relaxed);
     }
 
+    /// From now on the connection is a tunnel, with an idle timeout of its own.
+    pub fn tunnel_began(&self, idle: Option<Duration>) {
+        self.bytes_passed();
+        let seconds =
+            idle.map_or(u64::from(u32::MAX), |idle| (idle.as_millis() as u64).div_ceil(1000).max(1));
+        self.tunnel_idle.store(u32::try_from(seconds).unwrap_or(u32::MAX), Relaxed);
+    }
+
+    /// The tunnel has passed something on.
+    #[inline]
+    pub fn bytes_passed(&self) {
+        self.idle_since.store(self.seconds.load(Relaxed), Relaxed);
+    }
+
     fn bytes_came(&self) {
         if self.in_flight.load(Relaxed) == 0 && self.head_since.load(Relaxed) == 0 {
             self.head_since.store(self.seconds.load(Relaxed), Relaxed);
@@ -75,6 +93,12 @@ impl Activity {
     /// Whether it has outstayed its time; called once a second.
     fn late(&self, seconds: u32, idle: Option<Duration>) -> Option<Late> {
         self.seconds.store(seconds, Relaxed);
+        match self.tunnel_idle.load(Relaxed) {
+            0 => {}
+            limit => {
+                return (seconds.saturating_sub(self.idle_since.load(Relaxed)) > limit).then_some(Late::Idle);
+            }
+        }
         if self.in_flight.load(Relaxed) > 0 {
             return None;
         }
@@ -152,6 +176,11 @@ impl Stream {
     pub fn new(tcp: TcpStream, activity: Arc<Activity>) -> Self {
         Stream { tcp: Socket::new(tcp), activity }
     }
+
+    /// The socket itself.
+    pub fn into_inner(self) -> TcpStream {
+        self.tcp.into_inner()
+    }
 }
 
 impl AsyncRead for Stream {
@@ -192,6 +221,38 @@ impl AsyncWrite for Stream {
     }
 }
 
+/// Runs the connection until it ends, or until it is asked to end: then `None`.
+///
+/// Like a `select!` over the three, but it looks at the two askers only when there is something to see: a connection is
+/// polled several times a request, and they speak once in its life.
+pub async fn until_asked<C: Future>(
+    mut connection: Pin<&mut C>,
+    activity: &Activity,
+    drain: &mut Signal,
+    phase: Phase,
+) -> Option<C::Output> {
+    let signal = drain.clone();
+    let mut asked = pin!(async {
+        tokio::select! {
+            () = activity.close_wanted() => {}
+            () = drain.reached(phase) => {}
+        }
+    });
+    let mut waiting = false;
+    poll_fn(|cx| {
+        if let Poll::Ready(output) = connection.as_mut().poll(cx) {
+            return Poll::Ready(Some(output));
+        }
+        // The first look leaves this task's waker with both of them; it stays the task's waker for good.
+        if !waiting || activity.is_close_wanted() || signal.has_reached(phase) {
+            waiting = true;
+            return asked.as_mut().poll(cx).map(|()| None);
+        }
+        Poll::Pending
+    })
+    .await
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -215,6 +276,19 @@ mod tests {
         // More of its bytes do not buy more time.
         activity.bytes_came();
         assert_eq!(activity.late(131, IDLE), Some(Late::Head));
+    }
+
+    #[test]
+    fn a_tunnel_has_an_idle_timeout_of_its_own() {
+        let activity = Activity::new(1);
+        activity.request_began();
+        activity.tunnel_began(Some(Duration::from_millis(1_500)));
+        assert_eq!(activity.late(3, IDLE), None);
+        activity.bytes_passed();
+        assert_eq!(activity.late(5, IDLE), None);
+        assert_eq!(activity.late(6, IDLE), Some(Late::Idle));
+        activity.tunnel_began(None);
+        assert_eq!(activity.late(1_000_000, IDLE), None);
     }
 
     #[test]

@@ -76,6 +76,11 @@ impl Upstream {
         Ok(h1::Lease::new(self, connection))
     }
 
+    /// A connection that is no part of the pool.
+    pub async fn connect(&self, timeout: Duration) -> Result<tokio::net::TcpStream, Fault> {
+        connect::tcp(self, timeout).await.map(crate::net::Socket::into_inner)
+    }
+
     /// A place for one more stream on an HTTP/2 connection.
     pub async fn checkout_h2(self: &Rc<Self>, connect_timeout: Duration) -> Result<h2::Lease, Fault> {
         self.h2.checkout(self, connect_timeout).await

@@ -49,7 +49,7 @@ macro_rules! metrics {
 
 metrics! {
     REQUESTS = Counter "bowline_requests_total" ["service", "class"]
-        "Requests of the app that got their response head, by status class (2xx to 5xx); grpc_error: HTTP 200 with a gRPC status other than 0 in the head; local: answered by the proxy itself; cancelled: the app went away first.";
+        "Requests of the app that got their response head, by status class (2xx to 5xx); grpc_error: HTTP 200 with a gRPC status other than 0 in the head; local: answered by the proxy itself; cancelled: the app went away first. An empty service: names outside of the mesh, through the forward proxy.";
     REQUEST_DURATION = Histogram "bowline_request_duration_seconds" ["service"]
         "Seconds from the request's arrival to its response head, all attempts included.";
     LOCAL_RESPONSES = Counter "bowline_local_responses_total" ["service", "reason"]
@@ -60,8 +60,14 @@ metrics! {
         "Attempts after the first, by what had gone wrong with the one before.";
     RETRIES_REFUSED = Counter "bowline_retries_refused_total" ["service", "reason"]
         "Failed attempts that were not tried again, by why not.";
+    TUNNELS = Gauge "bowline_tunnels" ["service"]
+        "Open tunnels: connections of TCP services, upgraded ones (WebSocket), and those of CONNECT. An empty service: to names outside of the mesh.";
+    TUNNELS_ENDED = Counter "bowline_tunnels_ended_total" ["service", "end"]
+        "Tunnels that are over, by how: closed by both sides, broken by one, idle for too long, drained (the proxy ended), or failed (nobody could be reached).";
+    TUNNEL_BYTES = Counter "bowline_tunnel_bytes_total" ["service", "direction"]
+        "Bytes that tunnels have passed on, by direction: sent by the app, or received by it.";
     ENDPOINT_ATTEMPTS = Counter "bowline_endpoint_attempts_total" ["service", "endpoint", "class"]
-        "Attempts at an endpoint, by status class of its answer; failed: it gave none.";
+        "Attempts at an endpoint, by status class of its answer; failed: it gave none; other: a TCP connection that stands.";
     ENDPOINT_DURATION = Histogram "bowline_endpoint_duration_seconds" ["service", "endpoint"]
         "Seconds from the start of an attempt, its wait for a connection included, to its response head.";
     ENDPOINT_IN_FLIGHT = Gauge "bowline_endpoint_in_flight" ["service", "endpoint"]

@@ -93,7 +93,7 @@ pub struct HistogramTotal {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(usize)]
 pub enum Class {
-    /// 100 to 199, and anything outside 100 to 599.
+    /// 100 to 199, anything outside 100 to 599, and what is no HTTP answer: a TCP connection that stands.
     Other,
     /// 200 to 299.
     Success,
@@ -174,6 +174,54 @@ impl ByReason {
     }
 }
 
+/// How a tunnel ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(usize)]
+pub enum TunnelEnd {
+    /// Both sides had said all they had to say.
+    Closed,
+    /// One side reset it.
+    Broken,
+    /// Nothing was said for the idle timeout.
+    Idle,
+    /// The proxy ended first.
+    Drained,
+    /// It never began: nobody could be reached at its other end.
+    Failed,
+}
+
+impl TunnelEnd {
+    /// How many there are.
+    pub const COUNT: usize = 5;
+    /// All of them.
+    pub const ALL: [TunnelEnd; Self::COUNT] =
+        [TunnelEnd::Closed, TunnelEnd::Broken, TunnelEnd::Idle, TunnelEnd::Drained, TunnelEnd::Failed];
+
+    /// The label's value.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            TunnelEnd::Closed => "closed",
+            TunnelEnd::Broken => "broken",
+            TunnelEnd::Idle => "idle",
+            TunnelEnd::Drained => "drained",
+            TunnelEnd::Failed => "failed",
+        }
+    }
+}
+
+/// What one worker counts of tunnels: TCP connections, upgrades, CONNECT.
+#[derive(Debug, Default)]
+pub struct TunnelCounters {
+    /// Open ones.
+    pub open: Gauge,
+    /// Those that have ended, by how.
+    pub ended: [Counter; TunnelEnd::COUNT],
+    /// Bytes from the app.
+    pub sent: Counter,
+    /// Bytes to the app.
+    pub received: Counter,
+}
+
 /// What one worker counts of one service.
 #[derive(Debug, Default)]
 pub struct ServiceCounters {
@@ -183,6 +231,8 @@ pub struct ServiceCounters {
     pub duration: Histogram,
     /// Responses broken off after their head.
     pub broken_bodies: Counter,
+    /// Tunnels to its endpoints.
+    pub tunnels: Arc<TunnelCounters>,
 }
 
 /// What one worker counts of one endpoint of a service.
@@ -219,6 +269,10 @@ pub struct DownstreamCounters {
     pub broken: Counter,
     /// Connections whose task panicked.
     pub panics: Counter,
+    /// Requests to names outside of the mesh, by class of the answer.
+    pub outside: [Counter; Class::COUNT],
+    /// Tunnels to names outside of the mesh.
+    pub outside_tunnels: Arc<TunnelCounters>,
 }
 
 /// One worker's counters of the things that the workers share by identity: all sets are found again for a scrape.

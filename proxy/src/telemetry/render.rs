@@ -9,6 +9,7 @@ use bowline_core::Tick;
 use super::catalogue::{self as m, Metric};
 use super::metrics::{
     BOUNDS_MICROS, Class, DownstreamCounters, Histogram, HistogramTotal, PerWorker, ProxyCounters,
+    TunnelCounters, TunnelEnd,
 };
 use crate::snapshot::{Endpoint, Service, Snapshot};
 
@@ -36,6 +37,7 @@ pub struct Sources<'a> {
 pub fn render(sources: &Sources<'_>) -> String {
     let mut page = Page(String::with_capacity(4096));
     services(&mut page, sources);
+    tunnels(&mut page, sources);
     endpoints(&mut page, sources);
     downstream(&mut page, sources);
     process(&mut page, sources);
@@ -127,6 +129,12 @@ fn services(page: &mut Page, sources: &Sources<'_>) {
             }
         }
     }
+    for class in Class::ALL {
+        let count: u64 = sources.downstream.iter().map(|c| c.outside[class as usize].get()).sum();
+        if count > 0 {
+            page.sample(&m::REQUESTS, &["", class.as_str("local")], count);
+        }
+    }
     page.family(&m::REQUEST_DURATION);
     for service in all() {
         let total = total(&service.shared.counters, |c| &c.duration);
@@ -149,6 +157,57 @@ fn services(page: &mut Page, sources: &Sources<'_>) {
     for service in all() {
         let count = service.shared.counters.sum(|c| c.broken_bodies.get());
         page.sample(&m::BROKEN_BODIES, &[&service.name], count);
+    }
+}
+
+/// One service's tunnels, added up over the workers.
+#[derive(Default)]
+struct Tunnels {
+    open: i64,
+    ended: [u64; TunnelEnd::COUNT],
+    sent: u64,
+    received: u64,
+}
+
+impl Tunnels {
+    fn add(&mut self, counters: &TunnelCounters) {
+        self.open += counters.open.get();
+        for (sum, ended) in self.ended.iter_mut().zip(&counters.ended) {
+            *sum += ended.get();
+        }
+        self.sent += counters.sent.get();
+        self.received += counters.received.get();
+    }
+
+    fn any(&self) -> bool {
+        self.open != 0 || self.ended.iter().any(|n| *n > 0)
+    }
+}
+
+/// Only services that have had a tunnel are shown: most never have one.
+fn tunnels(page: &mut Page, sources: &Sources<'_>) {
+    let mut outside = Tunnels::default();
+    sources.downstream.iter().for_each(|counters| outside.add(&counters.outside_tunnels));
+    let of_services = sources.snapshot.services.iter().map(|service| {
+        let mut sum = Tunnels::default();
+        service.shared.counters.each(|counters| sum.add(&counters.tunnels));
+        (service.name.as_str(), sum)
+    });
+    let all: Vec<_> = of_services.chain([("", outside)]).filter(|(_, tunnels)| tunnels.any()).collect();
+    page.family(&m::TUNNELS);
+    for (service, tunnels) in &all {
+        page.sample(&m::TUNNELS, &[service], tunnels.open);
+    }
+    page.family(&m::TUNNELS_ENDED);
+    for (service, tunnels) in &all {
+        for end in TunnelEnd::ALL {
+            page.sample(&m::TUNNELS_ENDED, &[service, end.as_str()], tunnels.ended[end as usize]);
+        }
+    }
+    page.family(&m::TUNNEL_BYTES);
+    for (service, tunnels) in &all {
+        page.sample(&m::TUNNEL_BYTES, &[service, "sent"], tunnels.sent);
+        page.sample(&m::TUNNEL_BYTES, &[service, "received"], tunnels.received);
     }
 }
 

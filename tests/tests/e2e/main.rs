@@ -14,6 +14,7 @@ mod life;
 mod reload;
 mod retry;
 mod retry_h2;
+mod tcp;
 mod timeouts;
 mod way_in;
 

@@ -191,8 +191,7 @@ pub enum AppProtocol {
     Http2,
     /// gRPC over HTTP/2: UNAVAILABLE is retried, and requests have no deadline but their own `grpc-timeout`.
     Grpc,
-    /// Bytes, passed through.
-    #[schemars(extend("x-not-yet" = "TCP services"))]
+    /// Bytes, passed through; either side may speak first.
     Tcp,
 }
 
