@@ -20,7 +20,7 @@ use tokio::net::TcpStream;
 use crate::cluster::Flight;
 use crate::drain::{Phase, Signal};
 use crate::listen::watch::{Activity, until_asked};
-use crate::telemetry::metrics::{TunnelCounters, TunnelEnd};
+use crate::telemetry::metrics::{EndpointCounters, TunnelCounters, TunnelEnd};
 
 /// Most bytes read at once.
 const BUFFER: usize = 64 * 1024;
@@ -47,12 +47,16 @@ pub struct Tunnel {
 /// Counts a tunnel while it lives, and how it ended.
 struct Open {
     counters: Arc<TunnelCounters>,
+    endpoint: Option<Arc<EndpointCounters>>,
     end: TunnelEnd,
 }
 
 impl Drop for Open {
     fn drop(&mut self) {
         self.counters.open.add(-1);
+        if let Some(endpoint) = &self.endpoint {
+            endpoint.connections.add(-1);
+        }
         self.counters.ended[self.end as usize].inc();
     }
 }
@@ -67,7 +71,11 @@ impl Tunnel {
         counters: Arc<TunnelCounters>,
     ) -> Self {
         counters.open.add(1);
-        let open = Open { counters, end: TunnelEnd::Closed };
+        let endpoint = flight.as_ref().map(|flight| flight.upstream().counters.clone());
+        if let Some(endpoint) = &endpoint {
+            endpoint.connections.add(1);
+        }
+        let open = Open { counters, endpoint, end: TunnelEnd::Closed };
         Tunnel { upstream, early, flight, idle, open }
     }
 

@@ -15,7 +15,7 @@ use super::attempt::{self, Answer, AnswerBody, Limits, Protocol};
 use super::body::Body;
 use super::headers::{self, BadHead, Scan};
 use super::replay::Source;
-use super::respond;
+use super::{respond, upgrade};
 use crate::cluster::{Cluster, Flight};
 use crate::error::{Fault, Reason};
 use crate::listen::Downstream;
@@ -52,7 +52,7 @@ pub async fn forward(app: &Downstream, request: Request<Incoming>) -> Response<B
         // 6. What does it tell of the endpoint, and shall it be tried again?
         match call.judge(flight, outcome) {
             // 7. Pass the response on; its body brings the connection back to the pool when it ends.
-            Judgement::Pass(answer, flight) => return call.pass_on(answer, flight),
+            Judgement::Pass(answer, flight) => return call.pass_on(app, answer, flight),
             // 8. Another attempt, at another endpoint where there is one.
             Judgement::Again(wait) if wait.is_zero() => {}
             Judgement::Again(wait) => tokio::time::sleep(wait).await,
@@ -72,6 +72,8 @@ struct Call<'a> {
     grpc: bool,
     idempotent: bool,
     protocol: Protocol,
+    /// The app has offered to go on with another protocol, and the endpoint is told so.
+    upgrade: bool,
     started: Tick,
     /// Nothing may outlast this moment: `perRequestTimeoutSeconds`, or the caller's own `grpc-timeout`.
     until: Option<Instant>,
@@ -114,6 +116,7 @@ impl<'a> Call<'a> {
             grpc,
             idempotent: is_idempotent(&head.method),
             protocol: protocol(&service, head.version),
+            upgrade: false,
             started,
             until: limit.map(|limit| worker.clock.instant(started) + limit),
             tried: Tried::new(),
@@ -125,9 +128,16 @@ impl<'a> Call<'a> {
         }
     }
 
-    fn prepare(&self, head: &mut request::Parts, scan: &Scan, alias: &str) -> Result<(), BadHead> {
+    fn prepare(&mut self, head: &mut request::Parts, scan: &Scan, alias: &str) -> Result<(), BadHead> {
         headers::ensure_host(head, scan, alias);
+        // With a body under way the tunnel would have no clear beginning.
+        let may_upgrade = scan.one_hop && self.protocol == Protocol::Http1 && self.body.is_empty();
+        let offer = if may_upgrade { upgrade::offered(head) } else { None };
         headers::strip_request(head, scan);
+        if let Some(offer) = offer {
+            self.upgrade = true;
+            upgrade::put(&mut head.headers, offer);
+        }
         headers::ensure_request_id(&mut head.headers, scan, &mut self.worker.rng());
         match self.protocol {
             Protocol::Http1 => headers::to_http1(head),
@@ -180,6 +190,10 @@ impl<'a> Call<'a> {
             flight.sent(self.worker.clock.tick(completed));
         }
         match outcome {
+            Ok(answer) if answer.status() == StatusCode::SWITCHING_PROTOCOLS && !self.upgrade => {
+                let fault = Fault::new(Reason::InvalidResponse, "101 to a request that asked for no upgrade");
+                self.judge_fault(now, flight, fault)
+            }
             Ok(answer) => {
                 let status = answer.status();
                 let grpc_status = if self.grpc { grpc_status(&answer) } else { None };
@@ -211,24 +225,26 @@ impl<'a> Call<'a> {
                     None => Judgement::Pass(answer, flight),
                 }
             }
-            Err(fault) => {
-                tracing::debug!(
-                    service = self.service.name,
-                    endpoint = %flight.upstream().addr,
-                    attempt = self.attempts,
-                    %fault,
-                    "attempt failed"
-                );
-                flight.failed(now, fault.blames_endpoint(), fault.is_timeout());
-                self.fresh_connection |= fault.reason == Reason::ClosedWithoutResponse;
-                match fault.failure() {
-                    Some(failure) => match self.verdict(failure, now) {
-                        Some(wait) => Judgement::Again(wait),
-                        None => Judgement::GiveUp(fault),
-                    },
-                    None => Judgement::GiveUp(fault),
-                }
-            }
+            Err(fault) => self.judge_fault(now, flight, fault),
+        }
+    }
+
+    fn judge_fault(&mut self, now: Tick, flight: Flight, fault: Fault) -> Judgement {
+        tracing::debug!(
+            service = self.service.name,
+            endpoint = %flight.upstream().addr,
+            attempt = self.attempts,
+            %fault,
+            "attempt failed"
+        );
+        flight.failed(now, fault.blames_endpoint(), fault.is_timeout());
+        self.fresh_connection |= fault.reason == Reason::ClosedWithoutResponse;
+        match fault.failure() {
+            Some(failure) => match self.verdict(failure, now) {
+                Some(wait) => Judgement::Again(wait),
+                None => Judgement::GiveUp(fault),
+            },
+            None => Judgement::GiveUp(fault),
         }
     }
 
@@ -264,7 +280,10 @@ impl<'a> Call<'a> {
         }
     }
 
-    fn pass_on(&mut self, answer: Answer, flight: Flight) -> Response<Body> {
+    fn pass_on(&mut self, app: &Downstream, answer: Answer, flight: Flight) -> Response<Body> {
+        if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
+            return self.switch(app, answer, flight);
+        }
         let grpc_status = if self.grpc { grpc_status(&answer) } else { None };
         self.count(class(answer.status(), grpc_status), flight.answered_at());
         let limit = self.until.map(|until| Box::pin(tokio::time::sleep_until(until)));
@@ -277,6 +296,19 @@ impl<'a> Call<'a> {
             AnswerBody::Http2(body) => Body::http2(body, flight, limit),
         };
         Response::from_parts(head, body)
+    }
+
+    #[cold]
+    fn switch(&mut self, app: &Downstream, answer: Answer, flight: Flight) -> Response<Body> {
+        let now = flight.answered_at();
+        flight.established(now);
+        match upgrade::switch(app, &self.cluster, &self.service, answer, flight) {
+            Some(response) => {
+                self.count(Class::Other, now);
+                response
+            }
+            None => self.refuse(Reason::Reset, "the endpoint left as it switched protocols"),
+        }
     }
 
     fn give_up(&mut self, fault: &Fault) -> Response<Body> {

@@ -24,7 +24,7 @@ pub struct Scan {
     /// How many `Host` fields.
     hosts: u8,
     /// Some fields concern the app's connection only.
-    one_hop: bool,
+    pub one_hop: bool,
     /// There is an `x-request-id`.
     request_id: bool,
     /// The content type is gRPC's.

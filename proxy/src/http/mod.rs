@@ -7,3 +7,4 @@ pub mod headers;
 pub mod replay;
 pub mod respond;
 pub mod server;
+pub mod upgrade;

@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderValue, Request, header};
+use http::{HeaderValue, Request, StatusCode, header};
 use http_body::{Frame, SizeHint};
 use hyper::body::Incoming;
 use hyper::rt::Executor;
@@ -86,36 +86,44 @@ async fn serve_http1(
     mut drain: Signal,
 ) -> hyper::Result<()> {
     let signal = drain.clone();
+    let serving = downstream.clone();
     let service = service_fn(move |request: Request<Incoming>| {
-        let downstream = downstream.clone();
+        let downstream = serving.clone();
         let leaving = signal.has_reached(Phase::Leaving);
         async move {
             let guard = InFlight::new(&downstream);
             let mut response = forward(&downstream, request).await;
-            if leaving {
+            if leaving && response.status() != StatusCode::SWITCHING_PROTOCOLS {
                 response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
             }
             Ok::<_, Infallible>(response.map(|body| Tracked { body, _guard: guard }))
         }
     });
-    let connection = http1::Builder::new()
+    let mut connection = http1::Builder::new()
         .max_headers(MAX_HEADERS)
         .max_header_size(MAX_HEAD)
         .max_buf_size(MAX_BUFFER)
         .preserve_header_case(true)
         .header_read_timeout(None)
         .serve_connection(io, service);
-    let mut connection = pin!(connection);
-    if let Some(result) = until_asked(connection.as_mut(), activity, &mut drain, Phase::Closing).await {
-        return result;
+    match until_asked(Pin::new(&mut connection), activity, &mut drain, Phase::Closing).await {
+        Some(result) => result?,
+        None => {
+            Pin::new(&mut connection).graceful_shutdown();
+            tokio::select! {
+                result = Pin::new(&mut connection) => result?,
+                // A head that only trickles in would hold a graceful end up for ever.
+                () = activity.close_wanted() => return Ok(()),
+                () = drain.reached(Phase::Ended) => return Ok(()),
+            }
+        }
     }
-    connection.as_mut().graceful_shutdown();
-    tokio::select! {
-        result = connection.as_mut() => result,
-        // A head that only trickles in would hold a graceful end up for ever.
-        () = activity.close_wanted() => Ok(()),
-        () = drain.reached(Phase::Ended) => Ok(()),
+    if let Some(tunnel) = downstream.take_tunnel() {
+        // hyper has sent the response that begins the tunnel, and keeps what it has read beyond the request.
+        let http1::Parts { io, read_buf, .. } = connection.into_parts();
+        Box::pin(tunnel.run(io.into_inner().into_inner(), read_buf, activity, drain)).await;
     }
+    Ok(())
 }
 
 async fn serve_http2(

@@ -15,6 +15,7 @@ use http::request;
 use crate::cluster::Cluster;
 use crate::error::Reason;
 use crate::http::headers::{self, Scan};
+use crate::tunnel::Tunnel;
 use crate::worker::Worker;
 use watch::Activity;
 
@@ -35,6 +36,8 @@ pub struct Downstream {
     pub activity: Arc<Activity>,
     /// The last answer to "which service?": it is the same one on most connections.
     last: RefCell<Option<LastRoute>>,
+    /// What the connection becomes when its response has been sent.
+    tunnel: RefCell<Option<Box<Tunnel>>>,
 }
 
 struct LastRoute {
@@ -59,7 +62,17 @@ pub struct Refusal {
 impl Downstream {
     /// A connection that `worker` has been handed.
     pub fn new(worker: Rc<Worker>, arrival: Arrival, activity: Arc<Activity>) -> Self {
-        Downstream { worker, arrival, activity, last: RefCell::new(None) }
+        Downstream { worker, arrival, activity, last: RefCell::default(), tunnel: RefCell::default() }
+    }
+
+    /// After the response that is about to be sent the connection is a tunnel.
+    pub fn set_tunnel(&self, tunnel: Tunnel) {
+        *self.tunnel.borrow_mut() = Some(Box::new(tunnel));
+    }
+
+    /// The tunnel that the connection has become.
+    pub fn take_tunnel(&self) -> Option<Box<Tunnel>> {
+        self.tunnel.borrow_mut().take()
     }
 
     /// The worker that carries it.

@@ -17,6 +17,7 @@ use http_body::{Body, Frame};
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
 
 use super::Upstream;
 use super::waker::Relay;
@@ -42,8 +43,11 @@ pub struct Connection {
     reused: bool,
     relay: Arc<Relay>,
     waker: Waker,
-    counters: Arc<EndpointCounters>,
+    _open: Open,
 }
+
+/// Counts a connection while the pool or a lease has it.
+struct Open(Arc<EndpointCounters>);
 
 /// Opens a connection to the endpoint.
 pub(super) async fn connect(upstream: &Upstream, timeout: Duration) -> Result<Box<Connection>, Fault> {
@@ -55,16 +59,22 @@ pub(super) async fn connect(upstream: &Upstream, timeout: Duration) -> Result<Bo
         .handshake(TokioIo::new(stream))
         .await
         .map_err(|error| Fault::unsent(Reason::ConnectFailure, error))?;
-    upstream.counters.connections.add(1);
+    let open = Open::new(&upstream.counters);
     let relay = Arc::new(Relay::default());
     let waker = Waker::from(relay.clone());
-    let counters = upstream.counters.clone();
-    Ok(Box::new(Connection { sender, io, idle_for: 0, reused: false, relay, waker, counters }))
+    Ok(Box::new(Connection { sender, io, idle_for: 0, reused: false, relay, waker, _open: open }))
 }
 
-impl Drop for Connection {
+impl Open {
+    fn new(counters: &Arc<EndpointCounters>) -> Self {
+        counters.connections.add(1);
+        Open(counters.clone())
+    }
+}
+
+impl Drop for Open {
     fn drop(&mut self) {
-        self.counters.connections.add(-1);
+        self.0.connections.add(-1);
     }
 }
 
@@ -145,6 +155,12 @@ impl Lease {
             body.release();
         }
         body
+    }
+
+    /// The socket of a connection that has switched protocols, and what came on it after the head that said so.
+    pub fn into_socket(mut self) -> Option<(TcpStream, Bytes)> {
+        let http1::Parts { io, read_buf, .. } = self.connection.take()?.io.into_parts();
+        Some((io.into_inner().into_inner(), read_buf))
     }
 
     /// Gives the connection back if the exchange is over, else closes it.

@@ -16,6 +16,7 @@ mod retry;
 mod retry_h2;
 mod tcp;
 mod timeouts;
+mod upgrade;
 mod way_in;
 
 use bowline_tests::proxy::Builder;
