@@ -103,7 +103,12 @@ impl Running {
         let metrics_listener = config.metrics.map(bind).transpose()?;
         let (drain, signal) = drain::channel();
         let published = Arc::new(Published::new(snapshot));
-        let shared = Shared { published: published.clone(), drain: signal.clone() };
+        let listeners = [Some(&admin_listener), Some(&outbound), metrics_listener.as_ref()]
+            .into_iter()
+            .flatten()
+            .map(|listener| listener.local_addr())
+            .collect::<io::Result<_>>()?;
+        let shared = Shared { published: published.clone(), drain: signal.clone(), listeners };
         let seed = fastrand::u64(..);
         let workers = (0..config.workers)
             .map(|id| worker::spawn(id, shared.clone(), seed.wrapping_add(id.into())))

@@ -22,6 +22,8 @@ pub enum Source {
 pub enum Reason {
     /// The name or port is no alias of the mesh.
     UnknownService,
+    /// The name points to this proxy itself.
+    Loop,
     /// The service has no endpoint at all.
     NoEndpoints,
     /// No TCP connection to the endpoint: refused, unreachable, reset.
@@ -50,8 +52,9 @@ pub enum Reason {
 
 impl Reason {
     /// All reasons, for the reference page.
-    pub const ALL: [Reason; 13] = [
+    pub const ALL: [Reason; 14] = [
         Reason::UnknownService,
+        Reason::Loop,
         Reason::NoEndpoints,
         Reason::ConnectFailure,
         Reason::ConnectTimeout,
@@ -70,6 +73,7 @@ impl Reason {
     pub fn as_str(self) -> &'static str {
         match self {
             Reason::UnknownService => "unknown_service",
+            Reason::Loop => "loop",
             Reason::NoEndpoints => "no_endpoints",
             Reason::ConnectFailure => "connect_failure",
             Reason::ConnectTimeout => "connect_timeout",
@@ -88,7 +92,8 @@ impl Reason {
     /// What it means, for the reference page.
     pub fn meaning(self) -> &'static str {
         match self {
-            Reason::UnknownService => "The name or port is no alias of the mesh.",
+            Reason::UnknownService => "The name or port is no alias of the mesh, and points nowhere else.",
+            Reason::Loop => "The name is none of the mesh, and points to this proxy itself.",
             Reason::NoEndpoints => "The service has no endpoint to send the request to.",
             Reason::ConnectFailure => "No TCP connection to the endpoint: refused, unreachable, reset.",
             Reason::ConnectTimeout => "No TCP connection to the endpoint within `connectSeconds`.",
@@ -125,8 +130,14 @@ impl Reason {
             Reason::AttemptTimeout | Reason::ResponseTimeout | Reason::RequestTimeout => {
                 StatusCode::GATEWAY_TIMEOUT
             }
+            Reason::Loop => StatusCode::LOOP_DETECTED,
             Reason::BadRequest | Reason::RequestBodyBroken => StatusCode::BAD_REQUEST,
         }
+    }
+
+    /// No connection came about.
+    pub fn is_connect(self) -> bool {
+        matches!(self, Reason::ConnectFailure | Reason::ConnectTimeout)
     }
 
     /// The gRPC status code that says the same: 14 UNAVAILABLE, 4 DEADLINE_EXCEEDED, 13 INTERNAL.
@@ -143,7 +154,7 @@ impl Reason {
     pub fn source(self) -> Source {
         match self {
             Reason::BadRequest | Reason::RequestBodyBroken => Source::Downstream,
-            Reason::UnknownService | Reason::NoEndpoints => Source::Proxy,
+            Reason::UnknownService | Reason::Loop | Reason::NoEndpoints => Source::Proxy,
             _ => Source::Upstream,
         }
     }

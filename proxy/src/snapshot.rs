@@ -193,6 +193,18 @@ impl Snapshot {
         }
     }
 
+    /// Whether an authority that no service has is of another world: neither under the namespace, nor with a host that
+    /// the mesh knows with another port.
+    pub fn is_outside(&self, authority: &str) -> bool {
+        let host = authority.rsplit_once(':').map_or(authority, |(host, _)| host);
+        let namespace = self.namespace.to_ascii_lowercase();
+        let under =
+            host.strip_suffix(namespace.as_str()).is_some_and(|sub| sub.is_empty() || sub.ends_with('.'));
+        let known =
+            self.services.iter().flat_map(|service| &service.aliases).any(|alias| alias.dns_name == host);
+        !under && !known
+    }
+
     /// Where VIP listeners are wanted.
     pub fn vip_listeners(&self) -> impl Iterator<Item = (SocketAddr, &str)> {
         self.services
@@ -260,7 +272,8 @@ impl Service {
 }
 
 impl SharedEndpoint {
-    fn new(addr: SocketAddr) -> Arc<Self> {
+    /// One that nothing is known of.
+    pub fn new(addr: SocketAddr) -> Arc<Self> {
         Arc::new(SharedEndpoint {
             addr,
             health: Arc::default(),

@@ -3,7 +3,7 @@
 use std::cell::{Cell, RefCell, RefMut};
 use std::collections::HashMap;
 use std::fmt;
-use std::net::TcpStream as StdTcpStream;
+use std::net::{SocketAddr, TcpStream as StdTcpStream};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::thread;
@@ -31,6 +31,8 @@ pub struct Shared {
     pub published: Arc<Published>,
     /// What to do when the proxy is to end.
     pub drain: Signal,
+    /// Where the process listens, VIPs apart.
+    pub listeners: Arc<[SocketAddr]>,
 }
 
 /// What the rest of the process says to a worker.
@@ -195,6 +197,26 @@ impl Worker {
         self.generation.get()
     }
 
+    /// What it counts of its connections.
+    pub fn counters(&self) -> &DownstreamCounters {
+        &self.counters
+    }
+
+    /// Whether a connection to this address would come back to this proxy.
+    pub fn is_own_listener(&self, addr: SocketAddr) -> bool {
+        let same = |own: SocketAddr| {
+            let everywhere = own.ip().is_unspecified() && addr.ip().is_loopback();
+            own.port() == addr.port() && (own.ip() == addr.ip() || everywhere || addr.ip().is_unspecified())
+        };
+        let view = self.view.borrow();
+        self.shared
+            .listeners
+            .iter()
+            .copied()
+            .chain(view.snapshot.vip_listeners().map(|(vip, _)| vip))
+            .any(same)
+    }
+
     /// Random numbers of this worker.
     pub fn rng(&self) -> RefMut<'_, fastrand::Rng> {
         self.rng.borrow_mut()
@@ -212,10 +234,14 @@ impl Worker {
         };
         match service.and_then(|service| view.clusters.get(&service.name)) {
             Some(cluster) => Ok(cluster.clone()),
-            None => Err(Refusal {
-                reason: Reason::UnknownService,
-                text: view.snapshot.why_unknown(&normalise(authority)),
-            }),
+            None => {
+                let authority = normalise(authority);
+                Err(Refusal {
+                    reason: Reason::UnknownService,
+                    text: view.snapshot.why_unknown(&authority),
+                    outside: view.snapshot.is_outside(&authority),
+                })
+            }
         }
     }
 

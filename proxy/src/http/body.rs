@@ -62,6 +62,11 @@ impl Body {
         Self::upstream(Kind::Http2(body), flight, limit)
     }
 
+    /// A body over HTTP/1.1 from outside of the mesh.
+    pub fn outside(body: h1::ResponseBody) -> Self {
+        Body { kind: Kind::Http1(body), flight: None, limit: None }
+    }
+
     fn upstream(kind: Kind, flight: Flight, limit: Option<Pin<Box<Sleep>>>) -> Self {
         let mut body = Body { kind, flight: Some(flight), limit };
         if http_body::Body::is_end_stream(&body) {

@@ -7,7 +7,9 @@ use std::time::Duration;
 use bowline_core::Tick;
 use bowline_core::balance::Tried;
 use bowline_core::retry::{Attempt, Failure, Verdict, is_idempotent};
-use http::{Request, Response, StatusCode, Version, request};
+use http::uri::Scheme;
+use http::{Method, Request, Response, StatusCode, Version, request};
+use http_body::Body as _;
 use hyper::body::Incoming;
 use tokio::time::Instant;
 
@@ -15,10 +17,10 @@ use super::attempt::{self, Answer, AnswerBody, Limits, Protocol};
 use super::body::Body;
 use super::headers::{self, BadHead, Scan};
 use super::replay::Source;
-use super::{respond, upgrade};
+use super::{connect, outside, respond, upgrade};
 use crate::cluster::{Cluster, Flight};
 use crate::error::{Fault, Reason};
-use crate::listen::Downstream;
+use crate::listen::{Downstream, Refusal};
 use crate::snapshot::Service;
 use crate::telemetry::metrics::Class;
 use crate::worker::Worker;
@@ -32,7 +34,8 @@ pub async fn forward(app: &Downstream, request: Request<Incoming>) -> Response<B
     // 1. Which service is it for?
     let cluster = match app.route(&head, &scan) {
         Ok(cluster) => cluster,
-        Err(refusal) => return respond::failure(refusal.reason, &refusal.text, scan.grpc),
+        // Boxed: it is rare and large.
+        Err(refusal) => return Box::pin(unrouted(app, head, body, scan, refusal)).await,
     };
     // 2. What the request is, as far as timeouts and retries care.
     let mut call = Call::new(worker, cluster, &head, body, scan.grpc);
@@ -60,6 +63,26 @@ pub async fn forward(app: &Downstream, request: Request<Incoming>) -> Response<B
             Judgement::GiveUp(fault) => return call.give_up(&fault),
         }
     }
+}
+
+/// A request that is for no service of the mesh.
+#[cold]
+async fn unrouted(
+    app: &Downstream,
+    head: request::Parts,
+    body: Incoming,
+    scan: Scan,
+    refusal: Refusal,
+) -> Response<Body> {
+    let at_forward_proxy = app.is_forward_proxy();
+    if at_forward_proxy && head.method == Method::CONNECT && head.version != Version::HTTP_2 {
+        return connect::connect(app, &head, &scan, !body.is_end_stream()).await;
+    }
+    // A bare path is meant for the mesh: whoever sends one doesn't take us for a proxy.
+    if at_forward_proxy && refusal.outside && head.uri.scheme() == Some(&Scheme::HTTP) {
+        return outside::forward(app.worker(), head, body, &scan, &refusal).await;
+    }
+    respond::failure(refusal.reason, &refusal.text, scan.grpc)
 }
 
 /// One request, over all its attempts.

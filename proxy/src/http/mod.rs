@@ -2,8 +2,10 @@
 
 pub mod attempt;
 pub mod body;
+pub mod connect;
 pub mod forward;
 pub mod headers;
+pub mod outside;
 pub mod replay;
 pub mod respond;
 pub mod server;

@@ -57,6 +57,14 @@ pub struct Refusal {
     pub reason: Reason,
     /// For a person.
     pub text: String,
+    /// The name is none that the mesh could have: whoever asks for it means somebody else.
+    pub outside: bool,
+}
+
+impl Refusal {
+    fn bad_request(text: impl Into<String>) -> Self {
+        Refusal { reason: Reason::BadRequest, text: text.into(), outside: false }
+    }
 }
 
 impl Downstream {
@@ -87,6 +95,11 @@ impl Downstream {
         self.worker.cluster(alias).ok().filter(|cluster| is_tcp(cluster))
     }
 
+    /// Whether it came in at the forward proxy.
+    pub fn is_forward_proxy(&self) -> bool {
+        self.arrival == Arrival::ForwardProxy
+    }
+
     /// The alias that stands in for `Host` where a request has none.
     pub fn alias(&self) -> &str {
         match &self.arrival {
@@ -101,7 +114,7 @@ impl Downstream {
     /// # Errors
     /// The head is not one that can be forwarded, or the mesh has no such name.
     pub fn route(&self, head: &request::Parts, scan: &Scan) -> Result<Rc<Cluster>, Refusal> {
-        let bad = |headers::BadHead(why)| Refusal { reason: Reason::BadRequest, text: why.to_owned() };
+        let bad = |headers::BadHead(why)| Refusal::bad_request(why);
         headers::check_target(head).map_err(bad)?;
         let named = headers::authority(head, scan).map_err(bad)?;
         let authority = match (&self.arrival, named) {
@@ -120,7 +133,7 @@ impl Downstream {
         if is_tcp(&cluster) {
             let text =
                 format!("service {} is no HTTP service: use its VIP or CONNECT", cluster.service().name);
-            return Err(Refusal { reason: Reason::BadRequest, text });
+            return Err(Refusal::bad_request(text));
         }
         let last = LastRoute { generation, authority: authority.into(), cluster: cluster.clone() };
         *self.last.borrow_mut() = Some(last);

@@ -31,11 +31,16 @@ async fn refused(text: &str, statuses: &[u16]) {
     assert_eq!(proxy.metric("bowline_downstream_errors_total", &[("kind", "panic")]).await, 0.0);
 }
 
-/// Case 52.
+/// Case 52: a VIP stands for a service, and takes nobody elsewhere.
 #[tokio::test(flavor = "multi_thread")]
-async fn connect_is_refused() {
-    let name = authority("server");
-    refused(&format!("CONNECT {name} HTTP/1.1\r\nHost: {name}\r\n\r\n"), &[400, 405, 501]).await;
+async fn connect_is_refused_at_a_vip() {
+    let (backend, proxy) = server().await;
+    let vip = proxy.vip("server").await;
+    for name in [authority("server"), backend.addr().to_string()] {
+        let connect = format!("CONNECT {name} HTTP/1.1\r\nHost: {name}\r\n\r\n");
+        Raw::connect(vip).await.call(connect).await.expect(400);
+    }
+    assert_eq!(backend.accepts(), 0);
 }
 
 /// Case 6: bytes sent in the hope of a tunnel are not HTTP for anybody to act on, whatever they look like.
@@ -43,7 +48,7 @@ async fn connect_is_refused() {
 async fn connect_with_early_data_is_refused_and_the_data_is_no_request() {
     let (backend, proxy) = server().await;
     let name = authority("server");
-    let mut raw = Raw::connect(proxy.outbound).await;
+    let mut raw = Raw::connect(proxy.vip("server").await).await;
     raw.send(format!(
         "CONNECT {name} HTTP/1.1\r\nHost: {name}\r\n\r\nGET / HTTP/1.1\r\nHost: {name}\r\n\r\n"
     ))

@@ -6,6 +6,7 @@ mod admin;
 mod balancing;
 mod bodies;
 mod bridges;
+mod connect;
 mod grpc;
 mod headers;
 mod hostile;

@@ -151,10 +151,10 @@ async fn an_unknown_name_is_told_with_the_nearest_one() {
     }
     let answer = Raw::connect(proxy.outbound)
         .await
-        .call("GET http://www.example.com/ HTTP/1.1\r\nHost: x\r\n\r\n")
+        .call("GET http://www.example.invalid/ HTTP/1.1\r\nHost: x\r\n\r\n")
         .await;
     assert!(
-        answer.expect(502).text().contains("www.example.com:80 is no alias of namespace mesh.test"),
+        answer.expect(502).text().contains("www.example.invalid:80 is no alias of namespace mesh.test"),
         "{}",
         answer.text()
     );

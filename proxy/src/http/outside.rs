@@ -1,0 +1,146 @@
+//! Names outside of the mesh, which the forward proxy passes through to where they point. They have no policy: each of
+//! their addresses is tried once, nothing is tried again after that, and no connection is kept.
+
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Response, StatusCode, Version, request};
+use hyper::body::Incoming;
+use tokio::net::TcpStream;
+
+use super::attempt::{self, AnswerBody, Limits, Protocol};
+use super::body::Body;
+use super::headers::{self, Scan};
+use super::replay::Source;
+use super::respond;
+use crate::error::{Fault, Reason};
+use crate::listen::Refusal;
+use crate::pool::Upstream;
+use crate::snapshot::SharedEndpoint;
+use crate::telemetry::metrics::{Class, TunnelEnd};
+use crate::tunnel::Tunnel;
+use crate::worker::{Worker, normalise};
+
+/// For the system's resolver, and for each connection: these names may be far away.
+const WITHIN: Duration = Duration::from_secs(5);
+/// Addresses of one name that are tried.
+const MOST: usize = 4;
+/// As for TCP services.
+const IDLE: Duration = bowline_api::model::Timeout::IDLE_TCP;
+
+/// Where a name points. Its own listeners are no place to send anything to: the proxy would call itself for ever.
+async fn resolve(worker: &Worker, authority: &str) -> Result<Vec<Rc<Upstream>>, Fault> {
+    let name = normalise(authority);
+    let unknown = |why: String| Fault::unsent(Reason::UnknownService, format_args!("{name}: {why}"));
+    let found = match tokio::time::timeout(WITHIN, tokio::net::lookup_host(&name)).await {
+        Ok(Ok(found)) => found,
+        Ok(Err(error)) => return Err(unknown(error.to_string())),
+        Err(_elapsed) => return Err(unknown(format!("the resolver took longer than {WITHIN:?}"))),
+    };
+    let mut upstreams = Vec::new();
+    for addr in found.take(MOST) {
+        let addr = SocketAddr::new(addr.ip().to_canonical(), addr.port());
+        if worker.is_own_listener(addr) {
+            let text = format_args!("{name} is {addr}, a listener of this proxy itself");
+            return Err(Fault::unsent(Reason::Loop, text));
+        }
+        let upstream = Upstream::new(SharedEndpoint::new(addr), 0);
+        // Of no service: what is left of its connection is not kept for anyone.
+        upstream.retire();
+        upstreams.push(upstream);
+    }
+    match upstreams.is_empty() {
+        true => Err(unknown("it has no address".to_owned())),
+        false => Ok(upstreams),
+    }
+}
+
+/// Opens a tunnel to where a name points.
+///
+/// # Errors
+/// It points nowhere, to this proxy, or to where nobody accepts.
+pub async fn open(worker: &Worker, authority: &str) -> Result<Tunnel, Fault> {
+    let counters = &worker.counters().outside_tunnels;
+    let connected = match resolve(worker, authority).await {
+        Ok(upstreams) => first(&upstreams).await,
+        Err(fault) => Err(fault),
+    };
+    match connected {
+        Ok(upstream) => Ok(Tunnel::new(upstream, Bytes::new(), None, Some(IDLE), counters.clone())),
+        Err(fault) => {
+            counters.ended[TunnelEnd::Failed as usize].inc();
+            Err(fault)
+        }
+    }
+}
+
+async fn first(upstreams: &[Rc<Upstream>]) -> Result<TcpStream, Fault> {
+    let mut last = Fault::unsent(Reason::UnknownService, "no address");
+    for upstream in upstreams {
+        match upstream.connect(WITHIN).await {
+            Ok(stream) => return Ok(stream),
+            Err(fault) => last = fault,
+        }
+    }
+    Err(last)
+}
+
+/// Forwards a request to where its target points. `refusal` is what the mesh says of the name.
+pub async fn forward(
+    worker: &Worker,
+    mut head: request::Parts,
+    body: Incoming,
+    scan: &Scan,
+    refusal: &Refusal,
+) -> Response<Body> {
+    let authority = head.uri.authority().map(ToString::to_string).unwrap_or_default();
+    headers::strip_request(&mut head, scan);
+    let outcome = match headers::to_http1(&mut head) {
+        Ok(()) => exchange(worker, &authority, head, body).await,
+        Err(headers::BadHead(why)) => Err(Fault::unsent(Reason::BadRequest, why)),
+    };
+    let (class, response) = match outcome {
+        Ok(response) => (Class::of(response.status()), response),
+        Err(fault) => {
+            tracing::debug!(authority, %fault, "a name outside of the mesh can't be reached");
+            let text = format!("{}; outside of the mesh: {fault}", refusal.text);
+            (Class::None, respond::failure(fault.reason, &text, scan.grpc))
+        }
+    };
+    worker.counters().outside[class as usize].inc();
+    response
+}
+
+async fn exchange(
+    worker: &Worker,
+    authority: &str,
+    head: request::Parts,
+    body: Incoming,
+) -> Result<Response<Body>, Fault> {
+    let upstreams = resolve(worker, authority).await?;
+    let body = Source::new(body, 0);
+    let now = tokio::time::Instant::now();
+    // How long an answer may take is for the app to say: this is nothing that the mesh file describes.
+    let limits =
+        Limits { arrived: now, begun: now, response: None, attempt: None, until: None, connect: WITHIN };
+    let mut upstreams = upstreams.iter().peekable();
+    loop {
+        let upstream = upstreams.next().expect("a name without an address is refused");
+        let answer = match attempt::run(upstream, Protocol::Http1, head.clone(), &body, limits, true).await {
+            Err(fault) if fault.reason.is_connect() && upstreams.peek().is_some() => continue,
+            outcome => outcome?,
+        };
+        if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
+            return Err(Fault::new(Reason::InvalidResponse, "101 to a request that asked for no upgrade"));
+        }
+        let (mut head, body) = answer.into_parts();
+        headers::strip_response(&mut head);
+        head.version = Version::HTTP_11;
+        return match body {
+            AnswerBody::Http1(body) => Ok(Response::from_parts(head, Body::outside(body))),
+            AnswerBody::Http2(_) => Err(Fault::new(Reason::InvalidResponse, "HTTP/2")),
+        };
+    }
+}
