@@ -1,7 +1,7 @@
 //! The data plane of Bowline: one small proxy beside each task.
 //!
 //! The rooms, from the ground floor up; each imports only from those before it:
-//! `config`, `clock`, `error`, `telemetry`, `drain`, `net` ← `snapshot` ← `pool` ← `cluster` ← `http` ← `listen` ← `worker` ←
+//! `config`, `clock`, `error`, `telemetry`, `drain`, `net` ← `snapshot` ← `pool` ← `cluster` ← `tunnel`, `tcp`, `http` ← `listen` ← `worker` ←
 //! `discovery`, `admin` ← `app`. Begin with [`http::forward`]: it is the way of a request.
 
 pub mod admin;

@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderValue, Request, StatusCode, header};
+use http::{HeaderValue, Request, header};
 use http_body::{Frame, SizeHint};
 use hyper::body::Incoming;
 use hyper::rt::Executor;
@@ -93,7 +93,7 @@ async fn serve_http1(
         async move {
             let guard = InFlight::new(&downstream);
             let mut response = forward(&downstream, request).await;
-            if leaving && response.status() != StatusCode::SWITCHING_PROTOCOLS {
+            if leaving && !downstream.has_tunnel() {
                 response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
             }
             Ok::<_, Infallible>(response.map(|body| Tracked { body, _guard: guard }))

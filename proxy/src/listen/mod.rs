@@ -78,6 +78,11 @@ impl Downstream {
         *self.tunnel.borrow_mut() = Some(Box::new(tunnel));
     }
 
+    /// Whether it is about to become a tunnel.
+    pub fn has_tunnel(&self) -> bool {
+        self.tunnel.borrow().is_some()
+    }
+
     /// The tunnel that the connection has become.
     pub fn take_tunnel(&self) -> Option<Box<Tunnel>> {
         self.tunnel.borrow_mut().take()

@@ -104,6 +104,9 @@ async fn metrics_are_those_of_the_catalogue() {
         let mut raw = Raw::connect(proxy.outbound).await;
         raw.send("nonsense\r\n\r\n").await;
         raw.rest().await;
+        let target = bowline_tests::authority("gone");
+        let mut raw = Raw::connect(proxy.outbound).await;
+        raw.call(format!("CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n\r\n")).await.expect(503);
     }
     let answer = proxy.admin("GET", "/metrics").await;
     assert_eq!(answer.header("content-type"), Some("text/plain; version=0.0.4; charset=utf-8"));

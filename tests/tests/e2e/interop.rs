@@ -1,4 +1,4 @@
-//! Real programs on both sides: curl, grpcio, nginx. `tests/run` sees to it that they are there, and says by
+//! Real programs on both sides: curl, grpcio, websockets, nginx. `tests/run` sees to it that they are there, and says by
 //! `BOWLINE_REQUIRE_INTEROP` that they must be; without it, what is missing is left out, aloud.
 
 use std::net::SocketAddr;
@@ -23,13 +23,13 @@ fn program(name: &str) -> Option<PathBuf> {
     needed(found, name)
 }
 
-/// The Python that `tests/run` has given grpcio to.
+/// The Python that `tests/run` has given its packages to.
 fn python() -> Option<PathBuf> {
     let found = std::env::var_os("BOWLINE_TEST_PYTHON").map(PathBuf::from).or_else(|| {
         let beside = Path::new(crate::PROGRAM).ancestors().nth(2)?.join("python/bin/python3");
         beside.is_file().then_some(beside)
     });
-    needed(found, "python3 with grpcio")
+    needed(found, "python3 with grpcio and websockets")
 }
 
 fn needed(found: Option<PathBuf>, what: &str) -> Option<PathBuf> {
@@ -87,6 +87,35 @@ async fn curl_over_http1() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn curl_through_connect() {
+    let backend = Backend::start(|request| Reply::ok(&request.target)).await;
+    let proxy = crate::proxy().mesh(service("server").at(&backend)).start().await;
+    let (via, target) = (format!("http://{}", proxy.outbound), url("server", "/x?y"));
+    let Some(answer) = curl(&["-p", "-x", &via, &target]).await else { return };
+    assert_eq!(answer, (0, "/x?y".to_owned()));
+    // Outside of the mesh, with CONNECT and without.
+    let target = format!("http://localhost:{}/z", backend.addr().port());
+    assert_eq!(curl(&["-p", "-x", &via, &target]).await, Some((0, "/z".to_owned())));
+    assert_eq!(curl(&["-x", &via, &target]).await, Some((0, "/z".to_owned())));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn websockets_on_both_sides() {
+    let Some(python) = python() else { return };
+    let (_server, addr) = server(&python, &["websocket.py", "serve"]).await;
+    let proxy = crate::proxy().mesh(service("server").at(addr)).start().await;
+    let (vip, via) = (proxy.vip("server").await.to_string(), format!("http://{}", proxy.outbound));
+    let target = format!("ws://{}/chat", bowline_tests::authority("server"));
+    for more in [&[][..], &[via.as_str()]] {
+        let mut command = Command::new(&python);
+        command.arg(script("websocket.py")).args(["call", &vip, &target]).args(more);
+        let ended = run_to_end(command.stderr(Stdio::piped())).await;
+        assert_eq!((ended.code, ended.out.trim()), (Some(0), "ok"), "{}", ended.err);
+    }
+    proxy.metric_is("bowline_tunnels_ended_total", &[("end", "closed")], 2.0).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn curl_over_http2() {
     let backend = H2Backend::start(|mut stream| async move {
         let (body, _) = stream.read().await;
@@ -104,9 +133,9 @@ async fn curl_over_http2() {
 }
 
 /// Starts a script that prints its address first.
-async fn server(python: &Path) -> (Child, SocketAddr) {
+async fn server(python: &Path, arguments: &[&str]) -> (Child, SocketAddr) {
     let mut command = Command::new(python);
-    command.arg(script("grpc_server.py")).stdout(Stdio::piped()).kill_on_drop(true);
+    command.arg(script(arguments[0])).args(&arguments[1..]).stdout(Stdio::piped()).kill_on_drop(true);
     let mut child = command.spawn().expect("python");
     let stdout = child.stdout.take().expect("its stdout");
     let line =
@@ -126,7 +155,7 @@ async fn client(python: &Path, addr: SocketAddr, what: &str) {
 #[tokio::test(flavor = "multi_thread")]
 async fn grpcio_on_both_sides() {
     let Some(python) = python() else { return };
-    let (_server, addr) = server(&python).await;
+    let (_server, addr) = server(&python, &["grpc_server.py"]).await;
     for declared in [true, false] {
         let mut server = service("server").at(addr);
         if declared {
