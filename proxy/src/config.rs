@@ -91,6 +91,7 @@ pub struct Run {
 const RUN_HELP: &str = "\
 Ways in for an app:
   HTTP forward proxy   HTTP_PROXY=http://127.0.0.1:15001, or curl -x http://127.0.0.1:15001 http://NAME:PORT/
+                       CONNECT opens a tunnel; names outside of the namespace are passed through
   VIP listeners        each name of the mesh has a loopback address (see GET /services on the admin port) on which
                        its alias's port is bound; an app whose resolver answers with it needs no setting at all
 

@@ -72,6 +72,8 @@ impl Activity {
 
     /// From now on the connection is a tunnel, with an idle timeout of its own.
     pub fn tunnel_began(&self, idle: Option<Duration>) {
+        // Asked of the idle connection that it was when its last request came.
+        self.close_asked.store(false, Relaxed);
         self.bytes_passed();
         let seconds =
             idle.map_or(u64::from(u32::MAX), |idle| (idle.as_millis() as u64).div_ceil(1000).max(1));
@@ -152,7 +154,8 @@ impl Watched {
             if let Some(late) = connection.late(seconds, idle) {
                 heads += u64::from(late == Late::Head);
                 connection.ask_to_close();
-                return false;
+                // An idle one may just have become a tunnel, which is to be watched on.
+                return late == Late::Idle;
             }
             true
         });
