@@ -61,9 +61,13 @@ impl std::fmt::Debug for Pool {
 }
 
 struct Connection {
-    sender: SendRequest<Bytes>,
+    /// One for all streams: cloning it would take h2's lock twice more a request.
+    sender: RefCell<SendRequest<Bytes>>,
     /// Streams in use.
     streams: Cell<usize>,
+    /// How many there may be. The endpoint can change its mind; h2 then keeps a stream waiting until there is room, so
+    /// this need not be asked for each time.
+    room: Cell<usize>,
     /// It has ended, or the endpoint has said that it will.
     closed: Cell<bool>,
     idle_for: Cell<u32>,
@@ -71,7 +75,11 @@ struct Connection {
 
 impl Connection {
     fn has_room(&self) -> bool {
-        !self.closed.get() && self.streams.get() < MAX_STREAMS.min(self.sender.current_max_send_streams())
+        !self.closed.get() && self.streams.get() < self.room.get()
+    }
+
+    fn ask_room(&self) {
+        self.room.set(MAX_STREAMS.min(self.sender.borrow().current_max_send_streams()));
     }
 }
 
@@ -136,6 +144,7 @@ impl Pool {
             if connection.closed.get() {
                 return false;
             }
+            connection.ask_room();
             if connection.streams.get() > 0 {
                 connection.idle_for.set(0);
                 return true;
@@ -163,8 +172,9 @@ async fn open(upstream: &Upstream, timeout: Duration) -> Result<Rc<Connection>, 
         .await
         .map_err(|error| Fault::unsent(Reason::ConnectFailure, error))?;
     let connection = Rc::new(Connection {
-        sender,
+        sender: RefCell::new(sender),
         streams: Cell::new(0),
+        room: Cell::new(MAX_STREAMS),
         closed: Cell::new(false),
         idle_for: Cell::new(0),
     });
@@ -228,20 +238,25 @@ async fn unanswered(mut pings: PingPong, connection: std::rc::Weak<Connection>) 
 /// The right to one stream on a connection, and the stream while it lives.
 pub struct Lease {
     connection: Rc<Connection>,
-    sender: SendRequest<Bytes>,
+    /// The sender's last stream still waits to be opened.
+    sender_is_busy: bool,
 }
 
 impl Lease {
     /// `None` when the connection takes no more streams: the endpoint has sent a GOAWAY, or it is gone. That is no
     /// failure of a request, as long as it is found out here.
     fn new(connection: Rc<Connection>) -> Option<Self> {
-        let mut sender = connection.sender.clone();
-        if let Poll::Ready(Err(_)) = sender.poll_ready(&mut Context::from_waker(Waker::noop())) {
+        let ready = connection.sender.borrow_mut().poll_ready(&mut Context::from_waker(Waker::noop()));
+        if let Poll::Ready(Err(_)) = ready {
             connection.closed.set(true);
             return None;
         }
-        connection.streams.set(connection.streams.get() + 1);
-        Some(Lease { connection, sender })
+        let streams = connection.streams.get() + 1;
+        connection.streams.set(streams);
+        if streams % 16 == 0 {
+            connection.ask_room();
+        }
+        Some(Lease { connection, sender_is_busy: ready.is_pending() })
     }
 
     /// Sends the request and waits for the response head, until `deadline`. The rest of the request
@@ -256,7 +271,16 @@ impl Lease {
         mut deadline: Deadline<'_>,
     ) -> Result<(Response<RecvStream>, Option<Upload>), Fault> {
         let end = body.is_end_stream();
-        let (mut response, stream) = self.sender.send_request(head, end).map_err(|error| {
+        let sent = {
+            let mut sender = self.connection.sender.borrow_mut();
+            // A sender waits with its own last stream; a new one brings its own place in the queue.
+            if self.sender_is_busy {
+                sender.clone().send_request(head, end)
+            } else {
+                sender.send_request(head, end)
+            }
+        };
+        let (mut response, stream) = sent.map_err(|error| {
             if !error.is_reset() {
                 self.connection.closed.set(true);
             }
