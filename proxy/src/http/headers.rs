@@ -197,18 +197,24 @@ pub fn strip_response(head: &mut response::Parts) {
 }
 
 fn strip_connection(headers: &mut HeaderMap) {
-    if let Some(connection) = headers.remove(header::CONNECTION) {
-        // Headers named by Connection are for one hop as well (RFC 9110 7.6.1); but not those that frame the message
-        // or say who it is for, whatever a client claims.
-        for token in connection.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii) {
-            if token.eq_ignore_ascii_case(b"keep-alive") || token.eq_ignore_ascii_case(b"close") {
-                continue;
-            }
-            let Ok(name) = HeaderName::from_bytes(token) else { continue };
-            if name != header::CONTENT_LENGTH && name != header::HOST && name != header::TE {
-                headers.remove(&name);
-            }
+    // Headers named by Connection are for one hop as well (RFC 9110 7.6.1); but not those that frame the message or say
+    // who it is for, whatever a client claims. There may be several lines of it.
+    let mut named = Vec::new();
+    for token in
+        headers.get_all(header::CONNECTION).iter().flat_map(|line| line.as_bytes().split(|b| *b == b','))
+    {
+        let token = token.trim_ascii();
+        if token.eq_ignore_ascii_case(b"keep-alive") || token.eq_ignore_ascii_case(b"close") {
+            continue;
         }
+        let Ok(name) = HeaderName::from_bytes(token) else { continue };
+        if name != header::CONTENT_LENGTH && name != header::HOST && name != header::TE {
+            named.push(name);
+        }
+    }
+    headers.remove(header::CONNECTION);
+    for name in named {
+        headers.remove(&name);
     }
     // Most messages have no other field of this kind, and a look is cheaper than four searches.
     if headers.keys().any(is_one_hop) {

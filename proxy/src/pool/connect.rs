@@ -10,8 +10,10 @@ use super::Upstream;
 use crate::error::{Fault, Reason};
 use crate::net::Socket;
 
-/// Bytes that the peer has not acknowledged for this long mean that it is gone (DESIGN: dead peers are found in 3 s).
-const USER_TIMEOUT: Duration = Duration::from_secs(3);
+/// Bytes that the peer has not acknowledged for this long mean that it is gone. The kernel counts a closed receive window
+/// too, so less would cut off uploads to an endpoint that pauses before it reads. Requests do not wait for this: an
+/// attempt has its own timeout, and HTTP/2 connections are pinged.
+const USER_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Connects to the endpoint and counts the result.
 pub(super) async fn tcp(upstream: &Upstream, timeout: Duration) -> Result<Socket, Fault> {

@@ -48,6 +48,8 @@ fn one_hop_headers_go_and_the_rest_stays() {
     let mut head = head(|b| {
         b.uri("/")
             .header("connection", "close, x-hop, content-length")
+            .header("connection", "x-second")
+            .header("x-second", "1")
             .header("keep-alive", "timeout=5")
             .header("x-hop", "1")
             .header("content-length", "3")
