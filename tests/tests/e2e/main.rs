@@ -6,6 +6,7 @@ mod admin;
 mod balancing;
 mod bodies;
 mod bridges;
+mod dns;
 mod grpc;
 mod headers;
 mod hostile;
