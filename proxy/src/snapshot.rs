@@ -186,7 +186,8 @@ impl Snapshot {
         dns: &BTreeMap<String, FromDns>,
         now: Tick,
     ) -> Self {
-        let next = |(service, before): (&model::Service, &Arc<Service>)| match changed.contains(&before.name) {
+        let next = |(service, before): (&model::Service, &Arc<Service>)| match changed.contains(&before.name)
+        {
             true => Arc::new(Service::new(service, vips, dns.get(&before.name), Some(before), now)),
             false => before.clone(),
         };

@@ -62,7 +62,8 @@ impl Record {
             Record::Address(IpAddr::V4(ip)) => ip.octets().to_vec(),
             Record::Address(IpAddr::V6(ip)) => ip.octets().to_vec(),
             Record::Srv(priority, weight, port, target) => {
-                let mut data: Vec<u8> = [priority, weight, port].iter().flat_map(|n| n.to_be_bytes()).collect();
+                let mut data: Vec<u8> =
+                    [priority, weight, port].iter().flat_map(|n| n.to_be_bytes()).collect();
                 data.extend(encoded(target));
                 data
             }
@@ -101,7 +102,8 @@ impl DnsServer {
             }
         };
         let (addr, state) = (tcp.local_addr().expect("its address"), Arc::new(State::default()));
-        let tasks = [tokio::spawn(serve_udp(udp, state.clone())), tokio::spawn(serve_tcp(tcp, state.clone()))];
+        let tasks =
+            [tokio::spawn(serve_udp(udp, state.clone())), tokio::spawn(serve_tcp(tcp, state.clone()))];
         DnsServer { addr, state, tasks }
     }
 
@@ -231,7 +233,8 @@ fn append(out: &mut Vec<u8>, name: &[u8], record: Record, ttl: u32) {
 }
 
 fn encoded(name: &str) -> Vec<u8> {
-    let label = |label: &str| [&[u8::try_from(label.len()).expect("a short label")], label.as_bytes()].concat();
+    let label =
+        |label: &str| [&[u8::try_from(label.len()).expect("a short label")], label.as_bytes()].concat();
     let mut bytes: Vec<u8> = name.split('.').filter(|l| !l.is_empty()).flat_map(label).collect();
     bytes.push(0);
     bytes

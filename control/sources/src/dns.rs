@@ -53,12 +53,7 @@ impl Dns {
     /// Without any name. `server`: asked instead of those that the system is configured with (`/etc/resolv.conf`, and
     /// `/etc/hosts`, both read again when they change). Addresses in `vips` are never endpoints.
     pub fn new(server: Option<SocketAddr>, vips: VipRange) -> Self {
-        Dns {
-            asker: Arc::new(Asker::new(server)),
-            vips,
-            services: BTreeMap::new(),
-            answers: JoinSet::new(),
-        }
+        Dns { asker: Arc::new(Asker::new(server)), vips, services: BTreeMap::new(), answers: JoinSet::new() }
     }
 
     /// From now on these services' names are looked up, and no others. Those that stay keep what is known of them; new

@@ -88,6 +88,7 @@ impl Names {
             return false;
         };
         let status = &resolved.status;
+        resolved.endpoints = name.endpoints();
         status.looked_up(learned.result, learned.result == "ok", name.trouble(), clock.now());
         match (&learned.news, name.trouble()) {
             (News::Trouble, Some(why)) => tracing::warn!(
@@ -96,14 +97,18 @@ impl Names {
                 result = learned.result,
                 why,
                 endpoints = resolved.endpoints.len(),
-                "a DNS name does not resolve as it should: the last good endpoints stay"
+                "{}",
+                match (resolved.endpoints.is_empty(), learned.result) {
+                    (_, "ok") => "a DNS name does not resolve wholly",
+                    (true, _) => "a DNS name does not resolve: its service has no endpoints",
+                    (false, _) => "a DNS name does not resolve: the last good endpoints stay",
+                }
             ),
             (News::Recovered, _) => {
                 tracing::info!(service, name = status.question, "a DNS name resolves again");
             }
             _ => {}
         }
-        resolved.endpoints = name.endpoints();
-        learned.news == News::Changed
+        learned.changed
     }
 }

@@ -143,7 +143,8 @@ async fn a_name_may_appear_after_its_clients() {
     let dns = DnsServer::start().await;
     let proxy = proxy(&dns).mesh(from_dns(NAME, port)).start().await;
     proxy.admin("GET", "/health/ready").await.expect(200);
-    let refused = proxy.get("server", "/").await.expect(503);
+    let refused = proxy.get("server", "/").await;
+    refused.expect(503);
     assert_eq!(refused.header("x-bowline-error"), Some("no_endpoints"));
     let text = refused.text();
     assert!(text.contains(&format!("its DNS name {NAME} A did not resolve")), "{text}");

@@ -112,8 +112,7 @@ impl Asker {
                 });
                 let server = NameServerConfig::new(server.ip(), true, connections.into());
                 let config = ResolverConfig::from_name_servers(vec![server]);
-                let mut builder =
-                    TokioResolver::builder_with_config(config, TokioRuntimeProvider::default());
+                let mut builder = TokioResolver::builder_with_config(config, TokioRuntimeProvider::default());
                 builder.options_mut().use_hosts_file = ResolveHosts::Never;
                 builder.options_mut().timeout = SERVER_TIMEOUT;
                 builder

@@ -79,22 +79,22 @@ impl Failure {
 pub struct Learned {
     /// `ok`, `nxdomain`, `empty`, `timeout` or `failed`: what metrics call it.
     pub result: &'static str,
+    /// The endpoints are others than before.
+    pub changed: bool,
     /// Whether it is worth a line in the log, and which.
     pub news: News,
     /// When the name is to be looked up again.
     pub next: Instant,
 }
 
-/// What is new after a look-up.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// Whether the name resolves as it did before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum News {
-    /// Nothing.
+    /// It does, or fails as it did before.
     None,
-    /// The endpoints are others than before.
-    Changed,
-    /// It has begun to fail, or fails for another reason now; the endpoints stay as they were.
+    /// There is something wrong that was not wrong before: [`Name::trouble`] says what.
     Trouble,
-    /// It works again, and the endpoints are what they were.
+    /// All is well again.
     Recovered,
 }
 
@@ -207,7 +207,6 @@ impl Name {
         };
         let changed = endpoints != self.endpoints;
         let news = match () {
-            () if changed => News::Changed,
             () if trouble.is_some() && trouble != self.trouble => News::Trouble,
             () if trouble.is_none() && had_trouble => News::Recovered,
             () => News::None,
@@ -219,7 +218,7 @@ impl Name {
         self.trouble = trouble;
         let ttl = ttl.clamp(MIN_TTL, MAX_TTL);
         // Never before the TTL has run out, or a cache on the way would give the old answer.
-        Learned { result: "ok", news, next: now + ttl.mul_f64(1.0 + 0.05 * spread) }
+        Learned { result: "ok", changed, news, next: now + ttl.mul_f64(1.0 + 0.05 * spread) }
     }
 
     fn failed(&mut self, result: &'static str, why: &str, now: Instant, spread: f64) -> Learned {
@@ -227,7 +226,7 @@ impl Name {
         self.trouble = Some(why.to_owned());
         let wait = MIN_TTL.saturating_mul(1 << self.failures.min(16)).min(MAX_BACKOFF);
         self.failures = self.failures.saturating_add(1);
-        Learned { result, news, next: now + wait.mul_f64(1.0 + 0.25 * spread) }
+        Learned { result, changed: false, news, next: now + wait.mul_f64(1.0 + 0.25 * spread) }
     }
 }
 

@@ -33,10 +33,10 @@ fn shown(name: &Name) -> Vec<String> {
 fn an_answer_is_a_set() {
     let (mut name, now) = (name(), Instant::now());
     let learned = name.learn(a(&["10.0.0.2", "10.0.0.1", "10.0.0.2"], TTL), now, 0.0);
-    assert_eq!((learned.result, learned.news), ("ok", News::Changed));
+    assert_eq!((learned.result, learned.changed, learned.news), ("ok", true, News::None));
     assert_eq!(shown(&name), ["10.0.0.1:80*1", "10.0.0.2:80*1"]);
-    assert_eq!(name.learn(a(&["10.0.0.1", "10.0.0.2"], TTL), now, 0.0).news, News::None);
-    assert_eq!(name.learn(a(&["10.0.0.1"], TTL), now, 0.0).news, News::Changed);
+    assert!(!name.learn(a(&["10.0.0.1", "10.0.0.2"], TTL), now, 0.0).changed);
+    assert!(name.learn(a(&["10.0.0.1"], TTL), now, 0.0).changed);
     assert_eq!(name.last_good(), Some(now));
 }
 
@@ -85,7 +85,8 @@ fn a_name_that_was_never_there_has_no_endpoints() {
     assert_eq!(name.learn(Outcome::NoSuchName, Instant::now(), 0.0).news, News::Trouble);
     assert!(name.was_asked());
     assert_eq!(name.endpoints().len(), 0);
-    assert_eq!(name.learn(a(&["10.0.0.1"], TTL), Instant::now(), 0.0).news, News::Changed);
+    let learned = name.learn(a(&["10.0.0.1"], TTL), Instant::now(), 0.0);
+    assert_eq!((learned.changed, learned.news), (true, News::Recovered));
 }
 
 #[test]
@@ -122,11 +123,11 @@ fn an_answer_without_end_is_cut_to_the_same_endpoints_each_time() {
     let mut many: Vec<IpAddr> = (0..3000_u32).map(|n| IpAddr::V4((0x0a00_0000 + n).into())).collect();
     let mut learn = |many: &[IpAddr]| {
         let hosts = vec![Host { addresses: Ok(many.to_vec()), ..host("a", 1, &[]) }];
-        name.learn(Outcome::Found(Found { hosts, ttl: TTL }), now, 0.0).news
+        name.learn(Outcome::Found(Found { hosts, ttl: TTL }), now, 0.0).changed
     };
-    assert_eq!(learn(&many), News::Changed);
+    assert!(learn(&many));
     many.reverse();
-    assert_eq!(learn(&many), News::None);
+    assert!(!learn(&many));
     assert_eq!(name.endpoints().len(), MAX_ENDPOINTS);
     assert!(name.trouble().unwrap().contains("2000 addresses more"), "{:?}", name.trouble());
 }
@@ -149,9 +150,8 @@ fn srv_weights_keep_their_proportions() {
 #[test]
 fn an_srv_host_that_fails_to_resolve_keeps_its_addresses() {
     let (mut name, now) = (name(), Instant::now());
-    let found = |second: Host| {
-        Outcome::Found(Found { hosts: vec![host("one", 1, &["10.0.0.1"]), second], ttl: TTL })
-    };
+    let found =
+        |second: Host| Outcome::Found(Found { hosts: vec![host("one", 1, &["10.0.0.1"]), second], ttl: TTL });
     name.learn(found(host("two", 1, &["10.0.0.2"])), now, 0.0);
     let failed = || Host { addresses: Err(Failure::timeout()), ..host("two", 1, &[]) };
     for _ in 0..2 {
@@ -160,7 +160,8 @@ fn an_srv_host_that_fails_to_resolve_keeps_its_addresses() {
         assert_eq!(name.trouble(), Some("two: no answer in time"));
     }
     // One that is gone is gone.
-    assert_eq!(name.learn(found(host("two", 1, &[])), now, 0.0).news, News::Changed);
+    let learned = name.learn(found(host("two", 1, &[])), now, 0.0);
+    assert_eq!((learned.changed, learned.news), (true, News::Recovered));
     assert_eq!(shown(&name), ["10.0.0.1:80*1"]);
     // When none can be resolved, that is a failure, and all stay.
     let none = Outcome::Found(Found { hosts: vec![failed()], ttl: TTL });
@@ -197,7 +198,7 @@ fn nothing_that_a_server_says_breaks_the_bounds() {
         assert!(learned.next - now >= MIN_TTL && learned.next - now <= MAX_TTL.mul_f64(1.05));
         let has = name.endpoints();
         assert!(has.len() <= MAX_ENDPOINTS && has.len() >= usize::from(!had.is_empty()));
-        assert_eq!(learned.news == News::Changed, had != has);
+        assert_eq!(learned.changed, had != has);
         assert!(has.iter().all(|e| Endpoint::why_not(e.address, VipRange::DEFAULT).is_none()));
         assert!(has.iter().all(|e| (1..=1000).contains(&e.weight)));
     }
