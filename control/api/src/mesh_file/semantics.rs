@@ -106,6 +106,10 @@ fn endpoints(located: &Located<'_>, options: &Options, problems: &mut Vec<Proble
                 let message = format!("{:?} is an address, and no name to resolve", dns.name);
                 let steps = [Step::Key("endpoints"), Step::Key("dns"), Step::Key("name")];
                 problems.push(located.problem(&steps, message, Some("write it under `static`")));
+            } else if !is_dns_name(&dns.name) {
+                let message = format!("{:?} is no DNS name", dns.name);
+                let steps = [Step::Key("endpoints"), Step::Key("dns"), Step::Key("name")];
+                problems.push(located.problem(&steps, message, Some("names have no scheme, port or path")));
             }
             if dns.record_type != DnsRecordType::Srv && dns.port.is_none() {
                 let message = "missing key \"port\": only SRV records bring their own".to_owned();
@@ -114,6 +118,13 @@ fn endpoints(located: &Located<'_>, options: &Options, problems: &mut Vec<Proble
         }
         Endpoints::CloudMap(_) | Endpoints::Registered(_) => {}
     }
+}
+
+/// Whether a resolver could ask for it: labels of 1 to 63 characters, perhaps a dot at the end.
+fn is_dns_name(name: &str) -> bool {
+    let wrong = |c: char| c.is_whitespace() || c.is_control() || "/:@?#\\".contains(c);
+    let label = |label: &str| (1..=63).contains(&label.len()) && !label.contains(wrong);
+    name.strip_suffix('.').unwrap_or(name).split('.').all(label)
 }
 
 fn static_endpoints(
