@@ -27,11 +27,11 @@ pub struct Snapshot {
     /// The namespace.
     pub namespace: String,
     /// What it was made from, for those who ask what is in force.
-    pub mesh: Mesh,
+    pub mesh: Arc<Mesh>,
     /// All services, in the mesh file's order.
     pub services: Vec<Arc<Service>>,
     /// `dnsName:port`, in lower case, to the index of its service.
-    pub authorities: HashMap<String, usize>,
+    pub authorities: Arc<HashMap<String, usize>>,
 }
 
 /// One service with everything that a request to it needs.
@@ -171,9 +171,9 @@ impl Snapshot {
         Snapshot {
             generation: previous.map_or(1, |p| p.generation + 1),
             namespace: mesh.namespace.clone(),
-            mesh,
+            mesh: Arc::new(mesh),
             services,
-            authorities,
+            authorities: Arc::new(authorities),
         }
     }
 

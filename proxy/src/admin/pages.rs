@@ -146,7 +146,7 @@ pub(super) fn config(admin: &Admin) -> Page {
     let snapshot = admin.published.current();
     let refused = admin.counters.mesh_refused.load(std::sync::atomic::Ordering::Relaxed) != 0;
     let generation = snapshot.generation;
-    json(StatusCode::OK, &Config { generation, mesh_file_refused: refused, mesh: snapshot.mesh.clone() })
+    json(StatusCode::OK, &Config { generation, mesh_file_refused: refused, mesh: (*snapshot.mesh).clone() })
 }
 
 pub(super) fn explain(admin: &Admin, query: &str) -> Page {

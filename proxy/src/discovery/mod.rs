@@ -26,6 +26,10 @@ use crate::telemetry::metrics::ProxyCounters;
 
 /// Answers that come within this time of each other make one snapshot.
 const COALESCE: Duration = Duration::from_millis(20);
+/// How long the first mesh waits for DNS; where that is away, the proxy starts without its answers.
+const FIRST_ANSWERS: Duration = Duration::from_secs(1);
+/// How long a changed mesh file waits for the answers to names that are new in it.
+const NEW_ANSWERS: Duration = Duration::from_millis(300);
 
 /// Whatever can change the mesh.
 #[derive(Debug)]
@@ -62,7 +66,7 @@ impl Discovery {
         let clock = Clock::new();
         let mut names = Names::new(resolver, range);
         names.follow(&mesh);
-        names.settle(clock).await;
+        names.settle(FIRST_ANSWERS, clock).await;
         let first = Snapshot::new(mesh, &vips, names.resolved(), None, clock.now());
         Ok((Discovery { watch, mesh: Live { file, names, vips, clock } }, first))
     }
@@ -126,7 +130,7 @@ impl Live {
             Ok((mesh, vips)) => {
                 self.vips = vips;
                 self.names.follow(&mesh);
-                self.names.settle(self.clock).await;
+                self.names.settle(NEW_ANSWERS, self.clock).await;
                 let (names, now) = (self.names.resolved(), self.clock.now());
                 let snapshot = Snapshot::new(mesh, &self.vips, names, Some(previous), now);
                 counters.reloads_applied.fetch_add(1, Relaxed);

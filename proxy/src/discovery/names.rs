@@ -15,9 +15,6 @@ use crate::clock::Clock;
 use crate::snapshot::FromDns;
 use crate::telemetry::dns::DnsStatus;
 
-/// The first answers are waited for so long before a mesh is taken up.
-const FIRST_ANSWERS: Duration = Duration::from_secs(1);
-
 /// All DNS names of the mesh.
 #[derive(Debug)]
 pub(super) struct Names {
@@ -59,14 +56,14 @@ impl Names {
 
     /// Waits until each name has been looked up once, so that a mesh that is taken up has its endpoints; but not for
     /// long, where DNS is away.
-    pub(super) async fn settle(&mut self, clock: Clock) {
+    pub(super) async fn settle(&mut self, at_most: Duration, clock: Clock) {
         let all_asked = async {
             while !self.dns.all_asked() {
                 let update = self.dns.next().await;
                 self.note(&update, clock);
             }
         };
-        if timeout(FIRST_ANSWERS, all_asked).await.is_err() {
+        if timeout(at_most, all_asked).await.is_err() {
             tracing::warn!("DNS has not answered yet: the mesh is taken up without some endpoints");
         }
     }
