@@ -220,8 +220,8 @@ fn from_dns(dns: &DnsStatus, now: Tick) -> String {
         None => "there has been no good answer".to_owned(),
     };
     match dns.trouble() {
-        None => format!("they are what DNS says of {question}: {answered}"),
-        Some(why) => format!("they are what DNS says of {question}: {answered}; now {why}"),
+        None => format!("its endpoints are what DNS says of {question}: {answered}"),
+        Some(why) => format!("its endpoints are what DNS says of {question}: {answered}; now {why}"),
     }
 }
 
