@@ -13,7 +13,14 @@ pub(super) const DECAY_NANOS: f64 = 10e9;
 /// What an endpoint is taken to need as long as nothing at all was measured: 30 ms (Linkerd's default RTT).
 pub(super) const DEFAULT_NANOS: f64 = 30e6;
 
+/// After this long without a sample, a better one is news rather than one of many: 1 s.
+const NEWS_NANOS: u64 = 1_000_000_000;
+
 /// One endpoint's latency estimate.
+///
+/// A sample below an estimate that's older than a second pulls it down to the geometric mean of the two at the least.
+/// By the decay alone an endpoint that was 50 times too slow and is well again would need forty seconds of samples, and
+/// being avoided it gets none.
 ///
 /// Unlike in Finagle, an estimate has no made-up start value: it's unknown until the first sample, which becomes the
 /// estimate whole. A start value of 30 ms would take half a minute of traffic to be forgotten, and meanwhile hide a
@@ -34,8 +41,11 @@ impl PeakEwma {
         if sample >= self.estimate {
             self.estimate = sample;
         } else {
-            let kept = decay(now.nanos_since(self.stamp) as f64 / DECAY_NANOS);
-            self.estimate = self.estimate * kept + sample * (1.0 - kept);
+            let age = now.nanos_since(self.stamp);
+            let kept = decay(age as f64 / DECAY_NANOS);
+            let decayed = self.estimate * kept + sample * (1.0 - kept);
+            let news = age > NEWS_NANOS;
+            self.estimate = if news { decayed.min((self.estimate * sample).sqrt()) } else { decayed };
         }
         self.stamp = self.stamp.max(now);
     }
@@ -50,6 +60,12 @@ impl PeakEwma {
             self.estimate = sample.max(1.0);
             self.stamp = self.stamp.max(now);
         }
+    }
+
+    /// Nanoseconds since the last sample; since ever, before the first.
+    #[inline]
+    pub(super) fn age(&self, now: Tick) -> u64 {
+        now.nanos_since(self.stamp)
     }
 
     /// The estimate in nanoseconds, less what was forgotten since the last sample; `None` before the first one.

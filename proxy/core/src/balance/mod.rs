@@ -15,6 +15,11 @@
 //! Which endpoints may be picked is decided beforehand, by [`active()`], and told by [`Balancer::set_active`]: a pick
 //! checks no flags.
 //!
+//! # Probes
+//! An endpoint that was slow gets no traffic, so nobody would see that it's well again. Every two seconds, and with one
+//! request in 250 at the most, peak EWMA sends one to the endpoint that hasn't been heard of for the longest time. Those
+//! that fail or owe answers aren't probed: they're tried again as their score fades, or when they speak.
+//!
 //! # P2C
 //! Peak EWMA and least request use the power of two choices (Mitzenmacher): two endpoints are drawn, and the better
 //! one is taken, the first one in doubt.
@@ -45,6 +50,8 @@ pub use tried::Tried;
 use draw::Draw;
 use member::Member;
 use turns::Turns;
+
+use std::time::Duration;
 
 use crate::Tick;
 
@@ -108,7 +115,18 @@ pub struct Balancer {
     /// the endpoint observed, so that it's the mean by traffic.
     typical: f64,
     observed: bool,
+    /// Picks since the last probe, and when the next one may be.
+    picks: u32,
+    next_probe: Tick,
 }
+
+/// The least time between two probes: 2 s.
+const PROBE_EVERY: Duration = Duration::from_secs(2);
+/// The least number of picks between two probes, so that a quiet service doesn't spend its requests on probes: 250, for
+/// at most 0.4 % of them.
+const PROBE_PICKS: u32 = 250;
+/// An endpoint heard of within this time needs no probe: 1 s.
+const PROBE_AGE_NANOS: u64 = 1_000_000_000;
 
 impl Balancer {
     /// A balancer without endpoints.
@@ -124,6 +142,8 @@ impl Balancer {
             turns: Turns::default(),
             typical: ewma::DEFAULT_NANOS,
             observed: false,
+            picks: 0,
+            next_probe: Tick::ZERO,
         }
     }
 
@@ -241,6 +261,15 @@ impl Balancer {
         {
             return Some(self.index(slot));
         }
+        if self.policy == Policy::PeakEwma {
+            self.picks = self.picks.saturating_add(1);
+            if self.picks >= PROBE_PICKS
+                && now >= self.next_probe
+                && let Some(slot) = self.probe(now)
+            {
+                return Some(self.index(slot));
+            }
+        }
         let position = match self.policy {
             Policy::PeakEwma | Policy::LeastRequest => {
                 let (first, second) = self.draw.two(rng);
@@ -318,6 +347,26 @@ impl Balancer {
     #[inline]
     fn index(&self, slot: u32) -> usize {
         self.members[slot as usize].index as usize
+    }
+
+    /// The slot to probe, if there's one that is avoided for its latency and may have become better.
+    #[cold]
+    fn probe(&mut self, now: Tick) -> Option<u32> {
+        self.picks = 0;
+        self.next_probe = now.after(PROBE_EVERY);
+        let avoided = |slot: &&u32| {
+            let member = &self.members[**slot as usize];
+            let latency = member.latency(now, self.typical);
+            member.waiting == 0
+                && member.ewma.age(now) > PROBE_AGE_NANOS
+                && latency > 1.25 * self.typical
+                && member.penalty.factor(now) < 2.0
+        };
+        self.active
+            .iter()
+            .filter(avoided)
+            .max_by_key(|slot| self.members[**slot as usize].ewma.age(now))
+            .copied()
     }
 
     /// The better one of two slots by the policy, the first in doubt.

@@ -1,3 +1,6 @@
+use std::cell::Cell;
+use std::rc::Rc;
+
 use super::sim::{Answer, Sim};
 use super::*;
 
@@ -49,6 +52,23 @@ fn endpoint_that_becomes_slow_loses_its_traffic_within_a_second() {
         sim.run(rate, 20.0);
         assert!(sim.share(7) < 0.005, "{rate}/s after: share {}", sim.share(7));
     }
+}
+
+/// 100 requests per second is what a probe every 250 picks makes of it: one in 2.5 s.
+#[test]
+fn endpoint_that_was_slow_and_is_well_again_gets_its_share_back() {
+    let slow_until = Rc::new(Cell::new(true));
+    let slow = slow_until.clone();
+    let rule = move |i, _, rng: &mut fastrand::Rng| {
+        Answer::Ok(around(if i == 3 && slow.get() { 200.0 } else { 4.0 }, rng))
+    };
+    let mut sim = Sim::new(11, Policy::PeakEwma, &[1; 5], Box::new(rule));
+    sim.run(100.0, 30.0);
+    assert!(sim.share(3) < 0.02, "{}", sim.share(3));
+    slow_until.set(false);
+    sim.run(100.0, 20.0);
+    sim.run(100.0, 10.0);
+    assert!(sim.share(3) > 0.1, "{}", sim.share(3));
 }
 
 #[test]

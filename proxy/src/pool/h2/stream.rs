@@ -1,0 +1,278 @@
+//! One stream: its request going out, its response coming in.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker, ready};
+
+use bytes::Bytes;
+use h2::client::ResponseFuture;
+use h2::{Reason as H2Reason, RecvStream, SendStream};
+use http::{Request, Response};
+use http_body::{Body, Frame};
+
+use super::Connection;
+use crate::error::{Fault, Reason};
+use crate::http::attempt::Deadline;
+use crate::http::replay::RequestBody;
+
+/// The right to one stream on a connection, and the stream while it lives.
+pub struct Lease {
+    connection: Rc<Connection>,
+    /// The sender's last stream still waits to be opened.
+    sender_is_busy: bool,
+}
+
+impl Lease {
+    /// `None` when the connection takes no more streams: the endpoint has sent a GOAWAY, or it is gone. That is no
+    /// failure of a request, as long as it is found out here.
+    pub(super) fn new(connection: Rc<Connection>) -> Option<Self> {
+        let ready = connection.sender.borrow_mut().poll_ready(&mut Context::from_waker(Waker::noop()));
+        if let Poll::Ready(Err(_)) = ready {
+            connection.closed.set(true);
+            return None;
+        }
+        let streams = connection.streams.get() + 1;
+        connection.streams.set(streams);
+        if streams.is_multiple_of(16) {
+            connection.ask_room();
+        }
+        Some(Lease { connection, sender_is_busy: ready.is_pending() })
+    }
+
+    /// Sends the request and waits for the response head, until `deadline`. The rest of the request
+    /// body goes on being sent while the response is read.
+    ///
+    /// # Errors
+    /// The fault says whether the endpoint can have seen anything of the request.
+    pub async fn exchange(
+        &mut self,
+        head: Request<()>,
+        body: RequestBody,
+        mut deadline: Deadline<'_>,
+    ) -> Result<(Response<RecvStream>, Option<Upload>), Fault> {
+        let end = body.is_end_stream();
+        let sent = {
+            let mut sender = self.connection.sender.borrow_mut();
+            // A sender waits with its own last stream; a new one brings its own place in the queue.
+            if self.sender_is_busy {
+                sender.clone().send_request(head, end)
+            } else {
+                sender.send_request(head, end)
+            }
+        };
+        let (mut response, stream) = sent.map_err(|error| {
+            if !error.is_reset() {
+                self.connection.closed.set(true);
+            }
+            Fault::unsent(Reason::Reset, error)
+        })?;
+        let mut upload = (!end).then(|| Upload::new(body, stream));
+        let head = std::future::poll_fn(|cx| poll_head(&mut response, &mut upload, &mut deadline, cx)).await;
+        match head {
+            Ok(Ok(response)) => Ok((response, upload)),
+            Ok(Err(error)) => {
+                if error.is_go_away() || error.is_io() {
+                    self.connection.closed.set(true);
+                }
+                Err(classify(&error))
+            }
+            Err(fault) => Err(fault),
+        }
+    }
+
+    /// The body of the response; the stream's place is free again at its end.
+    pub fn into_body(self, stream: RecvStream, upload: Option<Upload>) -> ResponseBody {
+        // A request that is still being sent must go on even when nobody reads the response at the moment: a peer may
+        // wait for the end of one before it goes on with the other.
+        let upload = upload.map(|upload| {
+            let task = tokio::task::spawn_local(async move {
+                if let Err(fault) = upload.await {
+                    tracing::debug!(%fault, "the rest of a request was not sent");
+                }
+            });
+            AbortOnDrop(task.abort_handle())
+        });
+        ResponseBody { stream, unreleased: 0, data_done: false, _upload: upload, _lease: self }
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        self.connection.streams.set(self.connection.streams.get() - 1);
+        self.connection.idle_for.set(0);
+    }
+}
+
+/// The response head, or the error of its stream; as a fault, what ended the waiting from our side.
+type Head = Result<Result<Response<RecvStream>, h2::Error>, Fault>;
+
+fn poll_head(
+    response: &mut ResponseFuture,
+    upload: &mut Option<Upload>,
+    deadline: &mut Deadline<'_>,
+    cx: &mut Context<'_>,
+) -> Poll<Head> {
+    if let Some(sending) = upload
+        && let Poll::Ready(result) = Pin::new(sending).poll(cx)
+    {
+        *upload = None;
+        // Any other fault of the upload is the stream's, and the response tells more of it.
+        if let Err(fault) = result
+            && fault.reason == Reason::RequestBodyBroken
+        {
+            return Poll::Ready(Err(fault));
+        }
+    }
+    if let Poll::Ready(result) = Pin::new(response).poll(cx) {
+        return Poll::Ready(Ok(result));
+    }
+    deadline.poll_expired(cx).map(|reason| Err(Fault::new(reason, "no response head in time")))
+}
+
+/// What an error of a stream means for its request.
+fn classify(error: &h2::Error) -> Fault {
+    if error.is_go_away() && error.is_remote() {
+        // h2 fails only those streams this way that the GOAWAY names as not processed.
+        return Fault::unsent(Reason::RefusedStream, format_args!("GOAWAY: {error}"));
+    }
+    if error.is_reset() && error.reason() == Some(H2Reason::REFUSED_STREAM) {
+        return Fault::unsent(Reason::RefusedStream, error);
+    }
+    if error.is_io() {
+        return Fault::new(Reason::ClosedWithoutResponse, error);
+    }
+    if error.is_reset() && error.is_library() {
+        return Fault::new(Reason::InvalidResponse, error);
+    }
+    Fault::new(Reason::Reset, error)
+}
+
+/// The sending of a request body.
+pub struct Upload {
+    body: RequestBody,
+    stream: SendStream<Bytes>,
+}
+
+impl Upload {
+    fn new(body: RequestBody, stream: SendStream<Bytes>) -> Self {
+        Upload { body, stream }
+    }
+}
+
+impl Future for Upload {
+    type Output = Result<(), Fault>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let Upload { body, stream } = self.get_mut();
+        loop {
+            // Ask for a chunk only when the endpoint can take some of it: so a slow endpoint slows the app down
+            // instead of filling our memory.
+            stream.reserve_capacity(1);
+            if stream.capacity() == 0 {
+                match ready!(stream.poll_capacity(cx)) {
+                    Some(Ok(0)) => {}
+                    Some(Ok(_)) => {}
+                    Some(Err(error)) => return Poll::Ready(Err(classify(&error))),
+                    None => return Poll::Ready(Ok(())),
+                }
+            } else if let Poll::Ready(reset) = stream.poll_reset(cx) {
+                // The endpoint wants no more: NO_ERROR after a full response is not a failure.
+                return Poll::Ready(match reset {
+                    Ok(H2Reason::NO_ERROR) => Ok(()),
+                    Ok(reason) => Err(Fault::new(Reason::Reset, format_args!("stream reset: {reason}"))),
+                    Err(error) => Err(classify(&error)),
+                });
+            }
+            match ready!(Pin::new(&mut *body).poll_frame(cx)) {
+                Some(Ok(frame)) => match frame.into_data() {
+                    Ok(data) => {
+                        let end = body.is_end_stream();
+                        if data.is_empty() && !end {
+                            continue;
+                        }
+                        stream.send_data(data, end).map_err(|error| classify(&error))?;
+                        if end {
+                            return Poll::Ready(Ok(()));
+                        }
+                    }
+                    Err(frame) => {
+                        if let Ok(trailers) = frame.into_trailers() {
+                            stream.reserve_capacity(0);
+                            stream.send_trailers(trailers).map_err(|error| classify(&error))?;
+                        }
+                        return Poll::Ready(Ok(()));
+                    }
+                },
+                None => {
+                    stream.reserve_capacity(0);
+                    stream.send_data(Bytes::new(), true).map_err(|error| classify(&error))?;
+                    return Poll::Ready(Ok(()));
+                }
+                Some(Err(error)) => {
+                    // The app's side broke: say so to the endpoint rather than pass off half a body as a whole one.
+                    stream.send_reset(H2Reason::CANCEL);
+                    return Poll::Ready(Err(Fault::new(Reason::RequestBodyBroken, error)));
+                }
+            }
+        }
+    }
+}
+
+/// A response body and its stream. Dropped early it resets the stream with CANCEL, so the endpoint stops working.
+pub struct ResponseBody {
+    stream: RecvStream,
+    /// Bytes handed on whose window has not been given back: that happens when the reader comes for more.
+    unreleased: usize,
+    data_done: bool,
+    /// The rest of the request: nobody wants it once the response is over or called off. h2 resets the stream only when
+    /// both of its halves are gone.
+    _upload: Option<AbortOnDrop>,
+    _lease: Lease,
+}
+
+struct AbortOnDrop(tokio::task::AbortHandle);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+impl Body for ResponseBody {
+    type Data = Bytes;
+    type Error = h2::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, h2::Error>>> {
+        let this = self.get_mut();
+        if this.unreleased > 0 {
+            let _ = this.stream.flow_control().release_capacity(this.unreleased);
+            this.unreleased = 0;
+        }
+        if !this.data_done {
+            match ready!(this.stream.poll_data(cx)) {
+                Some(Ok(data)) => {
+                    this.unreleased = data.len();
+                    return Poll::Ready(Some(Ok(Frame::data(data))));
+                }
+                Some(Err(error)) if error.is_reset() && error.reason() == Some(H2Reason::NO_ERROR) => {
+                    return Poll::Ready(None);
+                }
+                Some(Err(error)) => return Poll::Ready(Some(Err(error))),
+                None => this.data_done = true,
+            }
+        }
+        match ready!(this.stream.poll_trailers(cx)) {
+            Ok(Some(trailers)) => Poll::Ready(Some(Ok(Frame::trailers(trailers)))),
+            Ok(None) => Poll::Ready(None),
+            Err(error) => Poll::Ready(Some(Err(error))),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.stream.is_end_stream()
+    }
+}
