@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use crate::admin::{self, Access, Admin};
 use crate::clock::Clock;
 use crate::config::{Cli, Command, Health, Run};
-use crate::discovery::mesh_file::{MeshFile, Refused};
+use crate::discovery::{Discovery, Refused};
 use crate::drain::{self, Drain, Phase};
 use crate::http::server::ACCEPT_WHILE_LEAVING;
 use crate::listen::Arrival;
@@ -65,8 +65,9 @@ async fn health(config: &Health) -> ExitCode {
 async fn run(config: &Run) -> ExitCode {
     let started = SystemTime::now();
     let log = log::init(config.log_format, config.log_level);
-    let opened = MeshFile::open(&config.mesh, config.vip_range, config.state_dir.as_deref());
-    let (mesh_file, snapshot) = match opened {
+    let state_dir = config.state_dir.as_deref();
+    let opened = Discovery::open(&config.mesh, config.vip_range, state_dir, config.resolver).await;
+    let (discovery, snapshot) = match opened {
         Ok(opened) => opened,
         Err(Refused(why)) => {
             eprintln!("{why}");
@@ -74,7 +75,7 @@ async fn run(config: &Run) -> ExitCode {
             return ExitCode::from(USAGE);
         }
     };
-    match Running::start(config, log, started, mesh_file, snapshot).await {
+    match Running::start(config, log, started, discovery, snapshot).await {
         Ok(running) => running.until_drained(Duration::from_secs(config.drain_seconds)).await,
         Err(error) => {
             tracing::error!("not started: {error}");
@@ -95,7 +96,7 @@ impl Running {
         config: &Run,
         log: log::LogControl,
         started: SystemTime,
-        mesh_file: MeshFile,
+        discovery: Discovery,
         snapshot: crate::snapshot::Snapshot,
     ) -> io::Result<Self> {
         let admin_listener = bind(config.admin)?;
@@ -144,7 +145,7 @@ impl Running {
             let published = published.clone();
             tokio::spawn(keep_vips(vips, published, changes));
         }
-        tokio::spawn(mesh_file.follow(published, counters, move |_| {
+        tokio::spawn(discovery.follow(published, counters, move |_| {
             // Full means that a look is due already.
             let _ = changed.try_send(());
         }));

@@ -64,6 +64,11 @@ pub struct Run {
     #[arg(long, env = "BOWLINE_NO_VIP_LISTENERS")]
     pub no_vip_listeners: bool,
 
+    /// Ask this DNS server, over UDP and TCP, for endpoints that come from DNS. Default: those in /etc/resolv.conf, with
+    /// its search domains, and /etc/hosts; both are read again when they change.
+    #[arg(long, env = "BOWLINE_RESOLVER", value_name = "ADDR")]
+    pub resolver: Option<SocketAddr>,
+
     /// Threads that carry traffic. One carries some 50,000 requests a second; give more only where the task has the
     /// CPU for them.
     #[arg(long, env = "BOWLINE_WORKERS", value_name = "N", default_value_t = 1,

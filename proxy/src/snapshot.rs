@@ -3,19 +3,20 @@
 //! What must outlive a swap (counters, ejections, the retry budget) is shared: a new snapshot takes it over from the
 //! one before for every service and endpoint that stays.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicU64, Ordering::Acquire, Ordering::Release};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use bowline_api::model::{self, AppProtocol, BalancingPolicy, Mesh};
+use bowline_api::model::{self, AppProtocol, BalancingPolicy, Endpoints, Mesh};
 use bowline_core::Tick;
 use bowline_core::balance::Policy as Balancing;
 use bowline_core::budget::{BudgetConfig, RetryBudget};
 use bowline_core::outlier::{EndpointHealth, Outlier, OutlierConfig};
 use bowline_core::retry::{AttemptTimeout, RetryOn, RetryPolicy};
 
+use crate::telemetry::dns::DnsStatus;
 use crate::telemetry::metrics::{ByReason, EndpointCounters, PerWorker, ServiceCounters};
 
 /// The mesh at one moment.
@@ -26,11 +27,11 @@ pub struct Snapshot {
     /// The namespace.
     pub namespace: String,
     /// What it was made from, for those who ask what is in force.
-    pub mesh: Mesh,
+    pub mesh: Arc<Mesh>,
     /// All services, in the mesh file's order.
     pub services: Vec<Arc<Service>>,
     /// `dnsName:port`, in lower case, to the index of its service.
-    pub authorities: HashMap<String, usize>,
+    pub authorities: Arc<HashMap<String, usize>>,
 }
 
 /// One service with everything that a request to it needs.
@@ -52,6 +53,17 @@ pub struct Service {
     pub budget: Arc<RetryBudget>,
     /// What outlives this snapshot.
     pub shared: Arc<SharedService>,
+    /// How its name resolves, where its endpoints come from DNS.
+    pub dns: Option<Arc<DnsStatus>>,
+}
+
+/// What DNS says of a service.
+#[derive(Clone, Debug)]
+pub struct FromDns {
+    /// The endpoints of the last good answer.
+    pub endpoints: Arc<[model::Endpoint]>,
+    /// How the look-ups go.
+    pub status: Arc<DnsStatus>,
 }
 
 /// A name and port that apps dial.
@@ -130,11 +142,12 @@ pub struct SharedEndpoint {
 }
 
 impl Snapshot {
-    /// The snapshot of a mesh that has been checked. `vips` has an address for every dnsName; services and endpoints
-    /// that `previous` had too keep their shared state.
+    /// The snapshot of a mesh that has been checked. `vips` has an address for every dnsName, `dns` what is known of
+    /// every service with endpoints from DNS; services and endpoints that `previous` had too keep their shared state.
     pub fn new(
         mesh: Mesh,
         vips: &BTreeMap<String, Ipv4Addr>,
+        dns: &BTreeMap<String, FromDns>,
         previous: Option<&Snapshot>,
         now: Tick,
     ) -> Self {
@@ -144,7 +157,8 @@ impl Snapshot {
             .map(|service| {
                 let before =
                     previous.and_then(|p| p.services.iter().find(|s| s.name == service.discovery_name));
-                Arc::new(Service::new(service, vips, before.map(AsRef::as_ref), now))
+                let dns = dns.get(&service.discovery_name);
+                Arc::new(Service::new(service, vips, dns, before.map(AsRef::as_ref), now))
             })
             .collect();
         let authorities = services
@@ -157,9 +171,33 @@ impl Snapshot {
         Snapshot {
             generation: previous.map_or(1, |p| p.generation + 1),
             namespace: mesh.namespace.clone(),
-            mesh,
+            mesh: Arc::new(mesh),
             services,
-            authorities,
+            authorities: Arc::new(authorities),
+        }
+    }
+
+    /// The same mesh in which DNS has given these services, named in `changed`, other endpoints. All others are taken
+    /// over as they are.
+    pub fn with_endpoints(
+        previous: &Snapshot,
+        changed: &BTreeSet<String>,
+        vips: &BTreeMap<String, Ipv4Addr>,
+        dns: &BTreeMap<String, FromDns>,
+        now: Tick,
+    ) -> Self {
+        let next = |(service, before): (&model::Service, &Arc<Service>)| match changed.contains(&before.name)
+        {
+            true => Arc::new(Service::new(service, vips, dns.get(&before.name), Some(before), now)),
+            false => before.clone(),
+        };
+        Snapshot {
+            generation: previous.generation + 1,
+            namespace: previous.namespace.clone(),
+            // In the same order: the snapshot was made from the mesh.
+            services: previous.mesh.services.iter().zip(&previous.services).map(next).collect(),
+            authorities: previous.authorities.clone(),
+            mesh: previous.mesh.clone(),
         }
     }
 
@@ -218,6 +256,7 @@ impl Service {
     fn new(
         model: &model::Service,
         vips: &BTreeMap<String, Ipv4Addr>,
+        dns: Option<&FromDns>,
         before: Option<&Service>,
         now: Tick,
     ) -> Self {
@@ -226,16 +265,16 @@ impl Service {
             || Arc::new(SharedService { name: model.discovery_name.clone(), ..SharedService::default() }),
             |before| before.shared.clone(),
         );
-        let endpoints: Vec<_> = model
-            .endpoints
-            .static_endpoints()
+        let known: HashMap<SocketAddr, &Arc<SharedEndpoint>> =
+            before.iter().flat_map(|b| &b.endpoints).map(|e| (e.shared.addr, &e.shared)).collect();
+        let dns = dns.filter(|_| matches!(model.endpoints, Endpoints::Dns(_)));
+        let endpoints: Vec<_> = dns
+            .map_or(model.endpoints.static_endpoints(), |dns| &*dns.endpoints)
             .iter()
             .map(|endpoint| {
-                let known =
-                    before.and_then(|b| b.endpoints.iter().find(|e| e.shared.addr == endpoint.address));
+                let known = known.get(&endpoint.address).copied();
                 Endpoint {
-                    shared: known
-                        .map_or_else(|| SharedEndpoint::new(endpoint.address), |known| known.shared.clone()),
+                    shared: known.map_or_else(|| SharedEndpoint::new(endpoint.address), Arc::clone),
                     weight: endpoint.weight,
                     zone: endpoint.zone.clone(),
                 }
@@ -267,6 +306,20 @@ impl Service {
             outlier,
             budget,
             shared,
+            dns: dns.map(|dns| dns.status.clone()),
+        }
+    }
+}
+
+impl Service {
+    /// Why there is nobody to send a request to, in words.
+    #[cold]
+    pub fn why_no_endpoint(&self) -> String {
+        match &self.dns {
+            Some(dns) if self.endpoints.is_empty() => {
+                format!("it has no endpoint to send the request to: {dns}")
+            }
+            _ => "it has no endpoint to send the request to".to_owned(),
         }
     }
 }

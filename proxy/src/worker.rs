@@ -258,7 +258,10 @@ impl Worker {
         for service in &snapshot.services {
             let cluster = match old.remove(&service.name) {
                 Some(cluster) => {
-                    cluster.update(service.clone(), &mut rng);
+                    // Most services are the same object when DNS has changed one of them.
+                    if !Arc::ptr_eq(&cluster.service(), service) {
+                        cluster.update(service.clone(), &mut rng);
+                    }
                     cluster
                 }
                 None => Cluster::new(service.clone(), self.clock, &mut rng),

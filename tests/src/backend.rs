@@ -1,7 +1,7 @@
 //! A backend that speaks HTTP/1.1 as a test tells it to, byte by byte where it must, and keeps what it received.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -162,6 +162,7 @@ pub struct Builder {
     accept: Option<AcceptHandler>,
     head: Option<HeadHandler>,
     handler: Option<Handler>,
+    ip: Option<IpAddr>,
     port: u16,
 }
 
@@ -201,14 +202,33 @@ impl Builder {
         self
     }
 
+    /// At this address; port 0: any.
+    #[must_use]
+    pub fn at(mut self, addr: SocketAddr) -> Self {
+        self.ip = Some(addr.ip());
+        self.port(addr.port())
+    }
+
     /// Starts it; `handler` replies to whole requests.
     ///
     /// # Panics
     /// The port is taken.
-    pub async fn start(mut self, handler: impl Fn(&Received) -> Reply + Send + Sync + 'static) -> Backend {
+    pub async fn start(self, handler: impl Fn(&Received) -> Reply + Send + Sync + 'static) -> Backend {
+        self.try_start(handler).await.expect("a free port")
+    }
+
+    /// The same where the port may be taken.
+    ///
+    /// # Errors
+    /// It is.
+    pub async fn try_start(
+        mut self,
+        handler: impl Fn(&Received) -> Reply + Send + Sync + 'static,
+    ) -> io::Result<Backend> {
         self.handler = Some(Box::new(handler));
-        let listener = TcpListener::bind(("127.0.0.1", self.port)).await.expect("a free port");
-        let addr = listener.local_addr().expect("its address");
+        let ip = self.ip.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
+        let listener = TcpListener::bind((ip, self.port)).await?;
+        let addr = listener.local_addr()?;
         let state = Arc::new(State {
             accepts: AtomicUsize::new(0),
             gone: AtomicUsize::new(0),
@@ -216,7 +236,7 @@ impl Builder {
             script: self,
         });
         let task = tokio::spawn(accept(listener, state.clone()));
-        Backend { addr, state, task }
+        Ok(Backend { addr, state, task })
     }
 }
 

@@ -6,6 +6,7 @@
 
 pub mod backend;
 pub mod client;
+pub mod dns;
 pub mod frames;
 pub mod grpc;
 pub mod h2_backend;

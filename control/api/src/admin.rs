@@ -83,6 +83,9 @@ pub struct EndpointSummary {
     pub service: String,
     /// Where it listens.
     pub address: SocketAddr,
+    /// Where it is known from: `static`, the mesh file, or `dns` with the name and the record type.
+    #[serde(default)]
+    pub source: String,
     /// Its share of the traffic.
     pub weight: u32,
     /// Its zone.

@@ -12,6 +12,7 @@ use super::{Admin, Page, json, text};
 use crate::config::LogLevel;
 use crate::drain::Phase;
 use crate::snapshot::{Endpoint, Service};
+use crate::telemetry::dns::DnsStatus;
 use crate::telemetry::metrics::Class;
 
 /// What there is.
@@ -116,6 +117,10 @@ fn summary(
     EndpointSummary {
         service: service.name.clone(),
         address: shared.addr,
+        source: match &service.dns {
+            Some(dns) => format!("dns {}", dns.question),
+            None => "static".to_owned(),
+        },
         weight: endpoint.weight,
         zone: endpoint.zone.clone(),
         state: state(endpoint, now).to_owned(),
@@ -141,7 +146,7 @@ pub(super) fn config(admin: &Admin) -> Page {
     let snapshot = admin.published.current();
     let refused = admin.counters.mesh_refused.load(std::sync::atomic::Ordering::Relaxed) != 0;
     let generation = snapshot.generation;
-    json(StatusCode::OK, &Config { generation, mesh_file_refused: refused, mesh: snapshot.mesh.clone() })
+    json(StatusCode::OK, &Config { generation, mesh_file_refused: refused, mesh: (*snapshot.mesh).clone() })
 }
 
 pub(super) fn explain(admin: &Admin, query: &str) -> Page {
@@ -181,6 +186,7 @@ fn explanation(admin: &Admin, url: String, authority: &str) -> Explanation {
         format!("{name} is an alias of service {}", service.name),
         format!("{} of its {} endpoints may be picked", active.len(), weights.len()),
     ];
+    steps.extend(service.dns.as_ref().map(|dns| from_dns(dns, now)));
     if panic {
         steps.push(format!(
             "fewer than {} % of the endpoints are not ejected: ejections are ignored (panicPercent)",
@@ -204,6 +210,18 @@ fn explanation(admin: &Admin, url: String, authority: &str) -> Explanation {
         service: Some(service.name.clone()),
         candidates: active.iter().map(|index| addr(*index as usize)).collect(),
         not_candidates,
+    }
+}
+
+fn from_dns(dns: &DnsStatus, now: Tick) -> String {
+    let question = &dns.question;
+    let answered = match dns.age_seconds(now) {
+        Some(age) => format!("the last good answer came {age:.1} s ago"),
+        None => "there has been no good answer".to_owned(),
+    };
+    match dns.trouble() {
+        None => format!("its endpoints are what DNS says of {question}: {answered}"),
+        Some(why) => format!("its endpoints are what DNS says of {question}: {answered}; now {why}"),
     }
 }
 

@@ -47,7 +47,8 @@ pub async fn forward(app: &Downstream, request: Request<Incoming>) -> Response<B
     loop {
         // 4. Which endpoint?
         let Some(mut flight) = call.pick() else {
-            return call.refuse(Reason::NoEndpoints, "it has no endpoint to send the request to");
+            let why = call.service.why_no_endpoint();
+            return call.refuse(Reason::NoEndpoints, &why);
         };
         // 5. Send the request, wait for the response head.
         let attempt_head = call.head_for_attempt(&mut head);

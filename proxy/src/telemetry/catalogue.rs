@@ -80,6 +80,12 @@ metrics! {
         "1 while outlier detection keeps the endpoint out, else 0.";
     EJECTIONS = Counter "bowline_ejections_total" ["service", "endpoint"]
         "How often outlier detection took the endpoint out.";
+    DNS_LOOKUPS = Counter "bowline_dns_lookups_total" ["service", "result"]
+        "Look-ups of the DNS names of services, by result: ok, nxdomain (no such name), empty (no usable record of the type), timeout or failed.";
+    DNS_LAST_GOOD = Gauge "bowline_dns_last_good_age_seconds" ["service"]
+        "Seconds since the last answer that brought endpoints; missing before the first.";
+    DNS_TROUBLE = Gauge "bowline_dns_trouble" ["service"]
+        "1 while the DNS name of the service does not resolve, or not wholly, and the last good endpoints stay; else 0.";
     DOWNSTREAM_CONNECTIONS = Gauge "bowline_downstream_connections" []
         "Open connections from the app.";
     DOWNSTREAM_ACCEPTS = Counter "bowline_downstream_accepts_total" ["listener"]

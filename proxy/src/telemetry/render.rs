@@ -39,6 +39,7 @@ pub fn render(sources: &Sources<'_>) -> String {
     services(&mut page, sources);
     tunnels(&mut page, sources);
     endpoints(&mut page, sources);
+    dns(&mut page, sources);
     downstream(&mut page, sources);
     process(&mut page, sources);
     page.0
@@ -258,6 +259,26 @@ fn endpoints(page: &mut Page, sources: &Sources<'_>) {
     page.family(&m::EJECTIONS);
     for (service, endpoint, addr) in &all {
         page.sample(&m::EJECTIONS, &[&service.name, addr], endpoint.shared.ejections.load(Relaxed));
+    }
+}
+
+fn dns(page: &mut Page, sources: &Sources<'_>) {
+    let all = || sources.snapshot.services.iter().filter_map(|s| s.dns.as_ref().map(|dns| (&s.name, dns)));
+    page.family(&m::DNS_LOOKUPS);
+    for (service, dns) in all() {
+        for (result, count) in dns.lookups.get() {
+            page.sample(&m::DNS_LOOKUPS, &[service, result], count);
+        }
+    }
+    page.family(&m::DNS_LAST_GOOD);
+    for (service, dns) in all() {
+        if let Some(age) = dns.age_seconds(sources.now) {
+            page.sample(&m::DNS_LAST_GOOD, &[service], age);
+        }
+    }
+    page.family(&m::DNS_TROUBLE);
+    for (service, dns) in all() {
+        page.sample(&m::DNS_TROUBLE, &[service], u8::from(dns.trouble().is_some()));
     }
 }
 

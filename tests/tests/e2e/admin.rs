@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use bowline_proxy::telemetry::catalogue;
+use bowline_tests::dns::DnsServer;
 use bowline_tests::metrics::Scrape;
 use bowline_tests::sockets::refusing;
 use bowline_tests::{Backend, Mesh, Raw, Reply, service, url};
@@ -77,8 +78,11 @@ async fn metrics_are_those_of_the_catalogue() {
     let mesh = Mesh::of([
         service("server").at(&backend).retry(json!({})),
         service("gone").at(refusing()).retry(json!({})),
+        service("named").with("endpoints", json!({ "dns": { "name": "a.test", "port": 80 } })),
     ]);
-    let proxy = crate::proxy().mesh(mesh).start().await;
+    let dns = DnsServer::start().await;
+    dns.addresses("a.test", ["127.0.0.1"], 60);
+    let proxy = crate::proxy().arg("--resolver").arg(dns.addr().to_string()).mesh(mesh).start().await;
     // A first look without any traffic, a second with some of each kind.
     for look in 0..2 {
         let scrape = proxy.metrics().await;

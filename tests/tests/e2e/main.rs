@@ -7,6 +7,7 @@ mod balancing;
 mod bodies;
 mod bridges;
 mod connect;
+mod dns;
 mod grpc;
 mod headers;
 mod hostile;

@@ -102,6 +102,15 @@ fn endpoints(located: &Located<'_>, options: &Options, problems: &mut Vec<Proble
     match &located.service.endpoints {
         Endpoints::Static(list) => static_endpoints(located, list, options, problems),
         Endpoints::Dns(dns) => {
+            if dns.name.parse::<IpAddr>().is_ok() {
+                let message = format!("{:?} is an address, and no name to resolve", dns.name);
+                let steps = [Step::Key("endpoints"), Step::Key("dns"), Step::Key("name")];
+                problems.push(located.problem(&steps, message, Some("write it under `static`")));
+            } else if !is_dns_name(&dns.name) {
+                let message = format!("{:?} is no DNS name", dns.name);
+                let steps = [Step::Key("endpoints"), Step::Key("dns"), Step::Key("name")];
+                problems.push(located.problem(&steps, message, Some("names have no scheme, port or path")));
+            }
             if dns.record_type != DnsRecordType::Srv && dns.port.is_none() {
                 let message = "missing key \"port\": only SRV records bring their own".to_owned();
                 problems.push(located.problem(&[Step::Key("endpoints"), Step::Key("dns")], message, None));
@@ -109,6 +118,13 @@ fn endpoints(located: &Located<'_>, options: &Options, problems: &mut Vec<Proble
         }
         Endpoints::CloudMap(_) | Endpoints::Registered(_) => {}
     }
+}
+
+/// Whether a resolver could ask for it: labels of 1 to 63 characters, perhaps a dot at the end.
+fn is_dns_name(name: &str) -> bool {
+    let wrong = |c: char| c.is_whitespace() || c.is_control() || "/:@?#\\".contains(c);
+    let label = |label: &str| (1..=63).contains(&label.len()) && !label.contains(wrong);
+    name.strip_suffix('.').unwrap_or(name).split('.').all(label)
 }
 
 fn static_endpoints(
@@ -121,17 +137,7 @@ fn static_endpoints(
     for (i, endpoint) in list.iter().enumerate() {
         let steps = |i| [Step::Key("endpoints"), Step::Key("static"), Step::Index(i), Step::Key("address")];
         let address = endpoint.address;
-        let refuse = match address.ip() {
-            _ if address.port() == 0 => Some("port 0 can't be called"),
-            ip if ip.is_unspecified() => Some("it means every address, and none that can be called"),
-            ip if ip.is_multicast() => Some("it is a multicast address"),
-            IpAddr::V4(Ipv4Addr::BROADCAST) => Some("it is the broadcast address"),
-            IpAddr::V4(ip) if options.vip_range.contains(ip) => {
-                Some("it lies in the VIP range, so that calls would come back to the proxy")
-            }
-            _ => None,
-        };
-        if let Some(why) = refuse {
+        if let Some(why) = Endpoint::why_not(address, options.vip_range) {
             problems.push(located.problem(&steps(i), format!("{address} is no endpoint: {why}"), None));
         }
         if let Some(first) = seen.insert(address, i) {

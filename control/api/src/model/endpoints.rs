@@ -1,10 +1,15 @@
 //! Where a service's endpoints come from.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+use crate::vip::VipRange;
+
+/// The highest weight that an endpoint can have.
+pub const MAX_WEIGHT: u32 = 1000;
 
 /// The source of a service's endpoints: exactly one of `static`, `dns`, `cloudMap` and `registered`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -13,8 +18,8 @@ pub enum Endpoints {
     /// The endpoints, written out. May be empty: the name then exists, and requests get a 503 that says why.
     Static(Vec<Endpoint>),
 
-    /// The addresses that a DNS name resolves to, resolved again as its TTL runs out.
-    #[schemars(extend("x-not-yet" = "endpoints from DNS"))]
+    /// The addresses that a DNS name resolves to, resolved again as its TTL runs out (after 1 s at the earliest, 300 s
+    /// at the latest). While it can't be resolved, or the answer is empty, the last good ones stay.
     Dns(DnsSource),
 
     /// The instances of an AWS Cloud Map service.
@@ -68,6 +73,22 @@ impl Endpoint {
     pub const fn new(address: SocketAddr) -> Self {
         Self { address, weight: 1, zone: None, metadata: BTreeMap::new() }
     }
+
+    /// Why nobody can be called at this address, in words; `None` where somebody can. Addresses in `vips` stand for
+    /// names.
+    #[must_use]
+    pub fn why_not(address: SocketAddr, vips: VipRange) -> Option<&'static str> {
+        match address.ip() {
+            _ if address.port() == 0 => Some("port 0 can't be called"),
+            ip if ip.is_unspecified() => Some("it means every address, and none that can be called"),
+            ip if ip.is_multicast() => Some("it is a multicast address"),
+            IpAddr::V4(Ipv4Addr::BROADCAST) => Some("it is the broadcast address"),
+            IpAddr::V4(ip) if vips.contains(ip) => {
+                Some("it lies in the VIP range, so that calls would come back to the proxy")
+            }
+            _ => None,
+        }
+    }
 }
 
 fn one() -> u32 {
@@ -78,7 +99,7 @@ fn one() -> u32 {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct DnsSource {
-    /// The name to resolve. Required.
+    /// The name to resolve, as the system's resolver would: with its search domains, unless it ends in a dot. Required.
     #[schemars(length(min = 1, max = 253))]
     pub name: String,
 
@@ -101,7 +122,7 @@ pub enum DnsRecordType {
     A,
     /// IPv6 addresses.
     Aaaa,
-    /// Names with ports, weights and priorities.
+    /// Names with ports, weights and priorities: the records of the lowest priority are used.
     Srv,
 }
 

@@ -29,7 +29,9 @@ use serde::{Deserialize, Serialize};
 pub use alias::{ClientAlias, HeaderValueMatch, TestTrafficHeader, TestTrafficRules};
 pub use balancing::{BalancingPolicy, HashOn, Hedge, LoadBalancing};
 pub use breaker::{CircuitBreaker, Fallback};
-pub use endpoints::{CloudMapSource, DnsRecordType, DnsSource, Endpoint, Endpoints, RegisteredSource};
+pub use endpoints::{
+    CloudMapSource, DnsRecordType, DnsSource, Endpoint, Endpoints, MAX_WEIGHT, RegisteredSource,
+};
 pub use health::{GrpcHealthCheck, HealthCheck, HttpHealthCheck, TcpHealthCheck};
 pub use limits::{AdaptiveConcurrency, Limits, RateLimit, RateLimitKey};
 pub use outlier::OutlierDetection;

@@ -213,7 +213,6 @@ fn what_is_not_yet_is_known() {
     let expected = [
         "circuitBreaker",
         "cloudMap",
-        "dns",
         "hash",
         "healthCheck",
         "hedge",
