@@ -16,6 +16,7 @@ use tokio::time::Instant;
 use super::attempt::{self, Answer, AnswerBody, Limits, Protocol};
 use super::body::Body;
 use super::headers::{self, BadHead, Scan};
+use super::outcome::{class, failure_name, grpc_status, penalised, tells_against};
 use super::replay::Source;
 use super::{connect, outside, respond, upgrade};
 use crate::cluster::{Cluster, Flight};
@@ -220,7 +221,7 @@ impl<'a> Call<'a> {
             }
             Ok(answer) => {
                 let status = answer.status();
-                let grpc_status = if self.grpc { grpc_status(&answer) } else { None };
+                let grpc_status = if self.grpc { grpc_status(answer.headers()) } else { None };
                 flight.answered(
                     now,
                     class(status, grpc_status),
@@ -308,7 +309,7 @@ impl<'a> Call<'a> {
         if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
             return self.switch(app, answer, flight);
         }
-        let grpc_status = if self.grpc { grpc_status(&answer) } else { None };
+        let grpc_status = if self.grpc { grpc_status(answer.headers()) } else { None };
         self.count(class(answer.status(), grpc_status), flight.answered_at());
         let limit = self.until.map(|until| Box::pin(tokio::time::sleep_until(until)));
         let (mut head, body) = answer.into_parts();
@@ -374,46 +375,5 @@ fn protocol(service: &Service, app: Version) -> Protocol {
         Some(AppProtocol::Http2 | AppProtocol::Grpc) => Protocol::Http2,
         Some(AppProtocol::Tcp) | None if app == Version::HTTP_2 => Protocol::Http2,
         Some(AppProtocol::Tcp) | None => Protocol::Http1,
-    }
-}
-
-/// The gRPC status in the response head: there when the response has no message.
-fn grpc_status(answer: &Answer) -> Option<u32> {
-    answer.headers().get("grpc-status")?.to_str().ok()?.parse().ok()
-}
-
-fn class(status: StatusCode, grpc_status: Option<u32>) -> Class {
-    match grpc_status {
-        Some(1..) => Class::GrpcError,
-        _ => Class::of(status),
-    }
-}
-
-/// Answers that outlier detection counts as failures: any 5xx, as in Envoy, and gRPC's UNAVAILABLE, INTERNAL,
-/// UNKNOWN and DATA_LOSS.
-fn tells_against(status: StatusCode, grpc_status: Option<u32>) -> bool {
-    status.is_server_error() || matches!(grpc_status, Some(2 | 13 | 14 | 15))
-}
-
-/// Answers that the balancer holds against an endpoint, lest a fast refusal attracts traffic.
-fn penalised(status: StatusCode, grpc_status: Option<u32>) -> bool {
-    matches!(status.as_u16(), 429 | 502 | 503 | 504) || matches!(grpc_status, Some(8 | 14))
-}
-
-/// What went wrong, as `bowline_retries_total` names it.
-fn failure_name(failure: Failure) -> &'static str {
-    match failure {
-        Failure::Connect => "connect_failure",
-        Failure::RefusedStream => "refused_stream",
-        Failure::GoAwayUnprocessed => "goaway",
-        Failure::NothingWritten => "nothing_written",
-        Failure::Reset => "reset",
-        Failure::ClosedWithoutResponse => "closed_without_response",
-        Failure::AttemptTimeout => "attempt_timeout",
-        Failure::Status(502) => "status_502",
-        Failure::Status(503) => "status_503",
-        Failure::Status(504) => "status_504",
-        Failure::Status(_) => "status_other",
-        Failure::GrpcUnavailable { .. } => "grpc_unavailable",
     }
 }

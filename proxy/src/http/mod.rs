@@ -5,6 +5,7 @@ pub mod body;
 pub mod connect;
 pub mod forward;
 pub mod headers;
+mod outcome;
 pub mod outside;
 pub mod replay;
 pub mod respond;
