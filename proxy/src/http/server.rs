@@ -62,7 +62,7 @@ pub async fn serve(downstream: Rc<Downstream>, tcp: TcpStream, mut drain: Signal
         () = activity.close_wanted() => return Ended::Well,
         () = drain.reached(Phase::Closing) => return Ended::Well,
     };
-    let io = TokioIo::new(Stream::new(tcp, activity.clone()));
+    let io = TokioIo::new(Stream::new(tcp, activity.clone(), spoken == Spoken::Http1));
     let result = match spoken {
         Spoken::Http1 => serve_http1(downstream, io, &activity, drain).await,
         Spoken::Http2 => serve_http2(downstream, io, &activity, drain).await,

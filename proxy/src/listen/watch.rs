@@ -172,12 +172,15 @@ impl Watched {
 pub struct Stream {
     tcp: Socket,
     activity: Arc<Activity>,
+    /// Bytes that come between two requests begin a head.
+    heads: bool,
 }
 
 impl Stream {
-    /// Wraps a socket.
-    pub fn new(tcp: TcpStream, activity: Arc<Activity>) -> Self {
-        Stream { tcp: Socket::new(tcp), activity }
+    /// Wraps a socket. `heads`: what comes between two requests is the beginning of a head, as in HTTP/1.1. On an HTTP/2
+    /// connection it may as well be a PING or a window update, and an idle connection is only idle.
+    pub fn new(tcp: TcpStream, activity: Arc<Activity>, heads: bool) -> Self {
+        Stream { tcp: Socket::new(tcp), activity, heads }
     }
 
     /// The socket itself.
@@ -191,7 +194,7 @@ impl AsyncRead for Stream {
         let this = self.get_mut();
         let before = buf.filled().len();
         let read = Pin::new(&mut this.tcp).poll_read(cx, buf);
-        if buf.filled().len() > before {
+        if this.heads && buf.filled().len() > before {
             this.activity.bytes_came();
         }
         read
@@ -303,5 +306,23 @@ mod tests {
         activity.request_ended();
         assert_eq!(activity.late(1_001, IDLE), None);
         assert_eq!(activity.late(1_301, IDLE), Some(Late::Idle));
+    }
+
+    /// Whether a connection counts as late after 100 s in which nothing came but a few bytes at their beginning.
+    async fn late_after_bytes(heads: bool) -> Option<Late> {
+        use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let activity = Activity::new(1);
+        let mut stream = Stream::new(listener.accept().await.unwrap().0, activity.clone(), heads);
+        client.write_all(b"some").await.unwrap();
+        stream.read_exact(&mut [0; 4]).await.unwrap();
+        activity.late(101, IDLE)
+    }
+
+    #[tokio::test]
+    async fn only_where_bytes_begin_a_head_do_they_start_its_clock() {
+        assert_eq!(late_after_bytes(true).await, Some(Late::Head));
+        assert_eq!(late_after_bytes(false).await, None);
     }
 }
