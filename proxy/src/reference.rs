@@ -27,7 +27,7 @@ pub fn metrics() -> String {
 pub fn errors() -> String {
     let mut page = String::from(
         "# Answers of bowline-proxy itself\n\nWhen no endpoint could answer, the proxy does, with the reason in \
-         `x-bowline-error`, in the metric `bowline_local_responses_total` and in one line of text. gRPC callers get HTTP \
+         `x-bowline-error` and in one line of text, and where the service is known in the metric `bowline_local_responses_total`. gRPC callers get HTTP \
          200 with the gRPC status.\n\n| reason | HTTP | gRPC | meaning |\n| --- | --- | --- | --- |\n",
     );
     for reason in Reason::ALL {
