@@ -50,8 +50,7 @@ ALL = [
          body_bytes=MIB, unit="MiB", skips=(_NO_FLOOR,)),
     Case("tcp", "TCP pass-through, 16 connections, 1 MiB HTTP/1.1 body inside", "tcp", "wrk", 16, path="/1m",
          body_bytes=MIB, unit="MiB",
-         skips=(("bowline", "later: TCP pass-through is not built yet"),
-                _NO_FLOOR,
+         skips=(_NO_FLOOR,
                 ("nginx", "Debian's nginx-light has no stream module"))),
 ]
 

@@ -10,6 +10,7 @@ from .base import Missing, Peer, Target
 _VIP_RANGE = "127.255.77.0/24"
 _VIP_H1 = "127.255.77.7"
 _VIP_H2 = "127.255.77.8"
+_VIP_TCP = "127.255.77.9"
 
 # Nothing but names, addresses and protocols: retries, timeouts, balancing, limits and metrics stay at their defaults.
 _MESH = """\
@@ -29,6 +30,13 @@ services:
     endpoints:
       static:
 {h2_endpoints}
+  - discoveryName: web3
+    appProtocol: tcp
+    clientAliases: [{{ dnsName: web3.bench.local, port: {tcp_port} }}]
+    vip: {tcp_vip}
+    endpoints:
+      static:
+{h1_endpoints}
 """
 
 
@@ -58,11 +66,11 @@ class Bowline(Peer):
     def start(self):
         """Starts it on the bench's mesh file; the load dials the VIP listeners as an app would."""
         pack, backend = self.world.pack, self.world.backend
-        h1, h2 = free_port(_VIP_H1), free_port(_VIP_H2)
+        h1, h2, tcp = free_port(_VIP_H1), free_port(_VIP_H2), free_port(_VIP_TCP)
         outbound, admin = free_port(), free_port()
         mesh = pack.workdir / "bowline.yaml"
         mesh.write_text(_MESH.format(
-            h1_port=h1, h2_port=h2, h1_vip=_VIP_H1, h2_vip=_VIP_H2,
+            h1_port=h1, h2_port=h2, tcp_port=tcp, h1_vip=_VIP_H1, h2_vip=_VIP_H2, tcp_vip=_VIP_TCP,
             h1_endpoints=_endpoints(backend.h1), h2_endpoints=_endpoints(backend.h2),
         ))
         proc = pack.start("bowline", [
@@ -80,4 +88,5 @@ class Bowline(Peer):
         return self._await(proc, {
             "h1": Target(_VIP_H1, h1, f"web.bench.local:{h1}"),
             "h2": Target(_VIP_H2, h2, f"web2.bench.local:{h2}"),
+            "tcp": Target(_VIP_TCP, tcp, f"web3.bench.local:{tcp}"),
         }, ready)
