@@ -1,12 +1,9 @@
 //! What the whole is for: apps notice nothing while endpoints die and the mesh is rewritten.
 
-use std::process::Stdio;
 use std::time::Duration;
 
-use bowline_tests::{Backend, Load, Mesh, Proxy, Reply, eventually, seeded, service, url};
+use bowline_tests::{Backend, BackendProcess, Load, Mesh, Proxy, Reply, eventually, seeded, service, url};
 use serde_json::json;
-use tokio::io::{AsyncBufReadExt, BufReader};
-use tokio::process::{Child, Command};
 
 const PER_SECOND: u32 = 1000;
 const CONNECTIONS: u32 = 16;
@@ -33,25 +30,17 @@ async fn no_get_fails_when_one_of_three_endpoints_goes() {
     load.stop().await.assert_none_failed(LEAST);
 }
 
-async fn backend_process() -> (Child, std::net::SocketAddr) {
-    let mut child =
-        Command::new(crate::BACKEND).stdout(Stdio::piped()).kill_on_drop(true).spawn().expect("a process");
-    let stdout = child.stdout.take().expect("its stdout");
-    let line = BufReader::new(stdout).lines().next_line().await.expect("a line").expect("a line");
-    (child, line.parse().expect("an address"))
-}
-
 /// The same with a process and SIGKILL: the kernel resets its connections.
 #[tokio::test(flavor = "multi_thread")]
 async fn no_get_fails_when_a_backend_process_is_killed() {
-    let (mut a, a_addr) = backend_process().await;
-    let (_b, b_addr) = backend_process().await;
-    let (_c, c_addr) = backend_process().await;
-    let proxy = crate::proxy().mesh(service("server").at_all([a_addr, b_addr, c_addr])).start().await;
+    let mut a = BackendProcess::start(crate::BACKEND).await;
+    let b = BackendProcess::start(crate::BACKEND).await;
+    let c = BackendProcess::start(crate::BACKEND).await;
+    let proxy = crate::proxy().mesh(service("server").at_all([&a, &b, &c])).start().await;
     let load = load(&proxy).await;
     load.run_for(Duration::from_secs(1)).await;
-    a.kill().await.expect("it runs");
-    proxy.endpoint_is(a_addr, "ejected").await;
+    a.kill().await;
+    proxy.endpoint_is(a.addr(), "ejected").await;
     load.run_for(Duration::from_secs(4)).await;
     load.stop().await.assert_none_failed(LEAST);
 }

@@ -1,0 +1,96 @@
+//! Network namespaces: a network of a test's own, in which packets can be made to vanish.
+
+use std::fs::File;
+use std::net::SocketAddr;
+use std::os::fd::AsFd;
+use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+
+/// A network namespace with nothing in it but a loopback interface. It is removed when this is dropped.
+#[derive(Debug)]
+pub struct Netns {
+    name: String,
+}
+
+impl Netns {
+    /// Makes one.
+    ///
+    /// # Errors
+    /// This machine doesn't let us: no `ip` or `nft`, or no right to.
+    pub fn new() -> Result<Self, String> {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let name = format!("bowline-test-{}-{}", std::process::id(), NEXT.fetch_add(1, Relaxed));
+        run("ip", &["netns", "add", &name])?;
+        let netns = Netns { name };
+        run("ip", &["-n", &netns.name, "link", "set", "lo", "up"])?;
+        netns.nft(&["add", "table", "inet", "test"])?;
+        netns.nft(&["add", "chain", "inet", "test", "in", "{ type filter hook input priority 0; }"])?;
+        Ok(netns)
+    }
+
+    /// From now on every packet to and from this address is dropped without a word: those of connections that are open,
+    /// and those that would open one.
+    ///
+    /// # Panics
+    /// The rule is not taken.
+    pub fn blackhole(&self, addr: SocketAddr) {
+        let port = addr.port().to_string();
+        for side in ["dport", "sport"] {
+            self.nft(&["add", "rule", "inet", "test", "in", "tcp", side, &port, "drop"]).expect("a rule");
+        }
+    }
+
+    /// Lets all packets pass again.
+    ///
+    /// # Panics
+    /// It can't be done.
+    pub fn heal(&self) {
+        self.nft(&["flush", "chain", "inet", "test", "in"]).expect("no rules");
+    }
+
+    fn nft(&self, args: &[&str]) -> Result<(), String> {
+        let mut all = vec!["netns", "exec", &self.name, "nft"];
+        all.extend(args);
+        run("ip", &all)
+    }
+
+    /// Runs a test inside: all sockets that it opens and all processes that it starts are in this network.
+    ///
+    /// # Panics
+    /// The test does, or the namespace can't be entered.
+    pub fn run(&self, test: impl AsyncFnOnce() + Send) {
+        let path = format!("/var/run/netns/{}", self.name);
+        // A namespace is a thread's. One thread runs all of the test, and the threads and processes it makes inherit it.
+        let outcome = std::thread::scope(|scope| {
+            let inside = scope.spawn(|| {
+                let file = File::open(path).expect("the namespace's file");
+                move_into_link_name_space(file.as_fd(), Some(LinkNameSpaceType::Network))
+                    .expect("the namespace can be entered");
+                let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+                runtime.expect("a runtime").block_on(test());
+            });
+            inside.join()
+        });
+        if let Err(panic) = outcome {
+            std::panic::resume_unwind(panic);
+        }
+    }
+}
+
+impl Drop for Netns {
+    fn drop(&mut self) {
+        let _ = run("ip", &["netns", "del", &self.name]);
+    }
+}
+
+fn run(program: &str, args: &[&str]) -> Result<(), String> {
+    let output = Command::new(program).args(args).output().map_err(|error| format!("{program}: {error}"))?;
+    match output.status.success() {
+        true => Ok(()),
+        false => {
+            Err(format!("{program} {}: {}", args.join(" "), String::from_utf8_lossy(&output.stderr).trim()))
+        }
+    }
+}
