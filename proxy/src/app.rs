@@ -129,6 +129,13 @@ impl Running {
             seed,
             "bowline-proxy is up"
         );
+        if !admin_listener.local_addr()?.ip().is_loopback() {
+            tracing::warn!(
+                admin = %admin_listener.local_addr()?,
+                "the admin listener can be reached from outside of this host: whoever does can drain the proxy; \
+                 --metrics serves health and metrics alone"
+            );
+        }
         let admin = Arc::new(Admin {
             published: published.clone(),
             workers: workers.clone(),

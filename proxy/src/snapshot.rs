@@ -120,6 +120,8 @@ pub struct SharedService {
     pub name: String,
     /// What the workers count.
     pub counters: PerWorker<ServiceCounters>,
+    /// Attempts without an answer, by what went wrong.
+    pub attempt_failures: ByReason,
     /// Retries by what had gone wrong.
     pub retries: ByReason,
     /// Failed attempts that were not tried again, by why not.

@@ -64,6 +64,7 @@ pub async fn open(worker: &Worker, cluster: &Rc<Cluster>) -> Result<Tunnel, Faul
             Err(fault) => fault,
         };
         tracing::debug!(service = service.name, attempt = attempts, %fault, "attempt failed");
+        service.shared.attempt_failures.inc(fault.reason.as_str());
         flight.failed(now, fault.blames_endpoint(), fault.is_timeout());
         let attempt = Attempt {
             number: attempts,

@@ -324,14 +324,4 @@ impl Drop for Open {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::normalise;
-
-    #[test]
-    fn authorities_are_normalised() {
-        assert_eq!(normalise("Server.Hello-World.com:5000"), "server.hello-world.com:5000");
-        assert_eq!(normalise("server.hello-world.com"), "server.hello-world.com:80");
-        assert_eq!(normalise("server.hello-world.com."), "server.hello-world.com:80");
-        assert_eq!(normalise("a.:1"), "a:1");
-    }
-}
+pub(crate) mod tests;

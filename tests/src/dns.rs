@@ -26,6 +26,76 @@ pub enum Says {
     ServFail,
     /// Nothing at all.
     Silence,
+    /// Something that no honest server says.
+    Forged(Forgery),
+}
+
+/// Answers by which a client must not be fooled, stalled or broken. All of them offer 203.0.113.66.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Forgery {
+    /// Bytes that are no DNS message.
+    Garbage,
+    /// The right answer to a question with another number.
+    AnotherId,
+    /// An answer to another question.
+    AnotherQuestion,
+    /// A name that points to itself.
+    PointerLoop,
+    /// A header that promises 65,535 records, and one record.
+    CountTooHigh,
+    /// A record whose data goes beyond the end of the message.
+    LengthTooHigh,
+    /// A name that is an alias of itself.
+    CnameLoop,
+    /// An address of three bytes.
+    ShortAddress,
+}
+
+impl Forgery {
+    /// All of them.
+    pub const ALL: [Forgery; 8] = [
+        Forgery::Garbage,
+        Forgery::AnotherId,
+        Forgery::AnotherQuestion,
+        Forgery::PointerLoop,
+        Forgery::CountTooHigh,
+        Forgery::LengthTooHigh,
+        Forgery::CnameLoop,
+        Forgery::ShortAddress,
+    ];
+
+    fn message(self, id: [u8; 2], question: &[u8]) -> Vec<u8> {
+        if self == Forgery::Garbage {
+            return vec![0xff; 40];
+        }
+        let id = if self == Forgery::AnotherId { [!id[0], id[1]] } else { id };
+        let other = [encoded("evil.test"), vec![0, 1, 0, 1]].concat();
+        let question = if self == Forgery::AnotherQuestion { &other } else { question };
+        let answers: u16 = if self == Forgery::CountTooHigh { u16::MAX } else { 1 };
+        let mut out = vec![id[0], id[1], 0x81, 0x80, 0, 1];
+        out.extend(answers.to_be_bytes());
+        out.extend([0; 4]);
+        out.extend(question);
+        // Where the record begins: a pointer to it points to itself.
+        let here = 0xc000 | u16::try_from(out.len()).expect("a short message");
+        let name = if self == Forgery::PointerLoop { here } else { 0xc00c };
+        out.extend(name.to_be_bytes());
+        let (kind, length): (u16, u16) = match self {
+            Forgery::CnameLoop => (5, 2),
+            Forgery::LengthTooHigh => (1, 4000),
+            Forgery::ShortAddress => (1, 3),
+            _ => (1, 4),
+        };
+        out.extend(kind.to_be_bytes());
+        out.extend([0, 1, 0, 0, 0, 1]);
+        out.extend(length.to_be_bytes());
+        match self {
+            Forgery::CnameLoop => out.extend([0xc0, 12]),
+            Forgery::ShortAddress => out.extend([203, 0, 113]),
+            _ => out.extend([203, 0, 113, 66]),
+        }
+        out
+    }
 }
 
 /// One record.
@@ -197,6 +267,7 @@ impl State {
             Says::NxDomain => code = 3,
             Says::ServFail => code = 2,
             Says::Silence => return None,
+            Says::Forged(forgery) => return Some(forgery.message([message[0], message[1]], question)),
         }
         answers.retain(|record| record.type_code() == wanted);
         let mut body = Vec::new();

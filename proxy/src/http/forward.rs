@@ -30,6 +30,8 @@ use crate::worker::Worker;
 pub async fn forward(app: &Downstream, request: Request<Incoming>) -> Response<Body> {
     let worker = app.worker();
     let (mut head, body) = request.into_parts();
+    #[cfg(test)]
+    crate::worker::tests::panic_on(&head);
     let scan = headers::scan(&head.headers);
 
     // 1. Which service is it for?
@@ -84,6 +86,7 @@ async fn unrouted(
     if at_forward_proxy && refusal.outside && head.uri.scheme() == Some(&Scheme::HTTP) {
         return outside::forward(app.worker(), head, body, &scan, &refusal).await;
     }
+    app.worker().counters().unrouted.inc(refusal.reason.as_str());
     respond::failure(refusal.reason, &refusal.text, scan.grpc)
 }
 
@@ -262,6 +265,7 @@ impl<'a> Call<'a> {
             %fault,
             "attempt failed"
         );
+        self.service.shared.attempt_failures.inc(fault.reason.as_str());
         flight.failed(now, fault.blames_endpoint(), fault.is_timeout());
         self.fresh_connection |= fault.reason == Reason::ClosedWithoutResponse;
         match fault.failure() {

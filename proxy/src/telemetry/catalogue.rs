@@ -53,9 +53,11 @@ metrics! {
     REQUEST_DURATION = Histogram "bowline_request_duration_seconds" ["service"]
         "Seconds from the request's arrival to its response head, all attempts included.";
     LOCAL_RESPONSES = Counter "bowline_local_responses_total" ["service", "reason"]
-        "Requests that the proxy had to answer itself, by the reason that x-bowline-error carries too.";
+        "Requests that the proxy had to answer itself, by the reason that x-bowline-error carries too. An empty service: requests that were for none.";
     BROKEN_BODIES = Counter "bowline_broken_bodies_total" ["service"]
         "Responses that the endpoint broke off after their head had been passed on.";
+    ATTEMPT_FAILURES = Counter "bowline_attempt_failures_total" ["service", "reason"]
+        "Attempts that brought no answer, by what went wrong: the words of x-bowline-error. Here timeouts are told apart: connect_timeout, attempt_timeout, response_timeout, request_timeout.";
     RETRIES = Counter "bowline_retries_total" ["service", "reason"]
         "Attempts after the first, by what had gone wrong with the one before.";
     RETRIES_REFUSED = Counter "bowline_retries_refused_total" ["service", "reason"]

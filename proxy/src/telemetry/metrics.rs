@@ -269,6 +269,8 @@ pub struct DownstreamCounters {
     pub broken: Counter,
     /// Connections whose task panicked.
     pub panics: Counter,
+    /// Requests that were for no service, by the reason they were refused for.
+    pub unrouted: ByReason,
     /// Requests to names outside of the mesh, by class of the answer.
     pub outside: [Counter; Class::COUNT],
     /// Tunnels to names outside of the mesh.

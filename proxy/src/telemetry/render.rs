@@ -1,5 +1,6 @@
 //! The scrape: all workers' counters added up and written in Prometheus' text format, version 0.0.4.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -141,8 +142,17 @@ fn services(page: &mut Page, sources: &Sources<'_>) {
         let total = total(&service.shared.counters, |c| &c.duration);
         page.histogram(&m::REQUEST_DURATION, &[&service.name], &total);
     }
+    page.family(&m::LOCAL_RESPONSES);
+    for service in all() {
+        for (reason, count) in service.shared.local_responses.get() {
+            page.sample(&m::LOCAL_RESPONSES, &[&service.name, reason], count);
+        }
+    }
+    for (reason, count) in unrouted(sources) {
+        page.sample(&m::LOCAL_RESPONSES, &["", reason], count);
+    }
     let by_reason: [(&Metric, ReasonCounts); 3] = [
-        (&m::LOCAL_RESPONSES, |s| s.shared.local_responses.get()),
+        (&m::ATTEMPT_FAILURES, |s| s.shared.attempt_failures.get()),
         (&m::RETRIES, |s| s.shared.retries.get()),
         (&m::RETRIES_REFUSED, |s| s.shared.retries_refused.get()),
     ];
@@ -159,6 +169,15 @@ fn services(page: &mut Page, sources: &Sources<'_>) {
         let count = service.shared.counters.sum(|c| c.broken_bodies.get());
         page.sample(&m::BROKEN_BODIES, &[&service.name], count);
     }
+}
+
+/// What the proxy answered without a service, added up over the workers.
+fn unrouted(sources: &Sources<'_>) -> BTreeMap<&'static str, u64> {
+    let mut sums = BTreeMap::new();
+    for (reason, count) in sources.downstream.iter().flat_map(|counters| counters.unrouted.get()) {
+        *sums.entry(reason).or_insert(0) += count;
+    }
+    sums
 }
 
 /// One service's tunnels, added up over the workers.

@@ -167,3 +167,22 @@ async fn a_service_whose_endpoints_all_have_weight_0_says_so() {
     assert_eq!(answer.expect(503).header("x-bowline-error"), Some("no_endpoints"));
     assert_eq!(backend.count(), 0);
 }
+
+/// Case 31: an endpoint that refuses fast is not taken for a fast one.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fast_429_does_not_attract_traffic() {
+    let backends: [Backend; 3] = Backend::several(|n, _| match n {
+        0 => Reply::status(429),
+        _ => Reply::ok("served").after(Duration::from_millis(20)),
+    })
+    .await;
+    // 429 is not retried and ejects nobody: the balancer alone can help.
+    let proxy = crate::proxy().mesh(service("server").at_all(&backends)).start().await;
+    let load = bowline_tests::Load::start(proxy.outbound, &bowline_tests::url("server", "/"), 300, 16);
+    let all = || backends.iter().map(Backend::count).sum::<usize>();
+    eventually("the load goes on", async || (all() >= 1000).then_some(())).await;
+    load.stop().await;
+    let share = backends[0].count() as f64 / all() as f64;
+    eprintln!("{:.1} % of requests refused", share * 100.0);
+    assert!(share < 0.2, "it drew {share} of the traffic: a third would be its part");
+}

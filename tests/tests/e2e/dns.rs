@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 
-use bowline_tests::dns::{DnsServer, Record, Says, address, many};
+use bowline_tests::dns::{DnsServer, Forgery, Record, Says, address, many};
 use bowline_tests::mesh::Service;
 use bowline_tests::proxy::Builder;
 use bowline_tests::{Backend, Mesh, Proxy, Reply, eventually, service};
@@ -302,4 +302,52 @@ async fn the_mesh_file_may_change_at_any_time() {
     proxy.apply(Mesh::of([service("server").at(&b), third])).await;
     dns.is_asked_again(NAME, 2).await;
     assert!(dns.asked("other.internal.test") <= asked + 1, "nobody wants it any more");
+}
+
+/// Case 23: what a liar says counts as no answer. The last good endpoints stay, and it is not asked again and again.
+#[tokio::test(flavor = "multi_thread")]
+async fn forged_answers_are_no_answers() {
+    let ([a], port) = backends().await;
+    let addr = a.addr();
+    let fooled = |forgery: Forgery| async move {
+        let dns = DnsServer::start().await;
+        dns.addresses(NAME, ["127.0.0.2"], 1);
+        let proxy = proxy(&dns).mesh(from_dns(NAME, port)).start().await;
+        dns.set(NAME, Says::Forged(forgery));
+        trouble(&proxy, 1.0).await;
+        has_endpoints(&proxy, &[addr]).await;
+        assert_eq!(proxy.get("server", "/").await.expect(200).text(), "127.0.0.2", "{forgery:?}");
+        let asked = dns.asked(NAME);
+        assert!(asked < 30, "{forgery:?}: asked {asked} times");
+        dns.addresses(NAME, ["127.0.0.2"], 1);
+        trouble(&proxy, 0.0).await;
+        assert_eq!(proxy.generation().await, 1, "{forgery:?}");
+    };
+    // All at once: most of the time is spent waiting for a better answer.
+    let all: Vec<_> = Forgery::ALL.into_iter().map(|forgery| tokio::spawn(fooled(forgery))).collect();
+    for one in all {
+        one.await.expect("it was not fooled");
+    }
+}
+
+/// Many names that don't exist, asked for again and again by nobody but the clock.
+#[tokio::test(flavor = "multi_thread")]
+async fn names_that_do_not_exist_are_no_storm() {
+    let dns = DnsServer::start().await;
+    let names: Vec<String> = (0..50).map(|n| format!("none{n}.internal.test")).collect();
+    let services = names.iter().enumerate().map(|(n, name)| {
+        let endpoints = json!({ "dns": { "name": name, "port": 1, "type": "A" } });
+        service(&format!("s{n}")).with("endpoints", endpoints)
+    });
+    let proxy = proxy(&dns).mesh(Mesh::of(services)).start().await;
+    for _ in 0..5 {
+        for n in 0..50 {
+            assert_eq!(
+                proxy.get(&format!("s{n}"), "/").await.header("x-bowline-error"),
+                Some("no_endpoints")
+            );
+        }
+    }
+    let asked: usize = names.iter().map(|name| dns.asked(name)).sum();
+    assert!((50..500).contains(&asked), "{asked} questions for 50 names");
 }

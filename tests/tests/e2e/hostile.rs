@@ -305,3 +305,29 @@ async fn an_http2_body_of_another_length_than_declared_is_no_request() {
     assert!(backend.requests().iter().all(|request| request.body().is_empty()), "{:?}", backend.requests());
     proxy.get("server", "/").await.expect(200);
 }
+
+/// Case 22: TLS where HTTP is spoken, whole, in pieces, or broken off.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_hello_is_refused_whole_or_in_pieces() {
+    let (backend, proxy) = server().await;
+    // The beginning of a ClientHello of TLS 1.3 with a length that its bytes don't reach.
+    let mut hello = vec![0x16, 3, 1, 2, 0, 1, 0, 1, 0xfc, 3, 3];
+    hello.extend([0x5a; 300]);
+    let mut raw = Raw::connect(proxy.outbound).await;
+    raw.send(&hello).await;
+    raw.rest().await;
+    let mut raw = Raw::connect(proxy.outbound).await;
+    for byte in &hello[..20] {
+        if raw.wire.send([*byte]).await.is_err() {
+            break;
+        }
+        tokio::task::yield_now().await;
+    }
+    raw.rest().await;
+    let mut raw = Raw::connect(proxy.outbound).await;
+    raw.send(&hello[..3]).await;
+    raw.reset();
+    proxy.get("server", "/").await.expect(200);
+    assert_eq!(backend.count(), 1);
+    assert_eq!(proxy.metric("bowline_downstream_errors_total", &[("kind", "panic")]).await, 0.0);
+}

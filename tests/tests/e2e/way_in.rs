@@ -149,6 +149,8 @@ async fn an_unknown_name_is_told_with_the_nearest_one() {
         assert!(answer.text().contains("did you mean server.mesh.test:21500?"), "{}", answer.text());
         assert_eq!(answer.text().lines().count(), 1);
     }
+    let labels = [("service", ""), ("reason", "unknown_service")];
+    assert_eq!(proxy.metric("bowline_local_responses_total", &labels).await, 2.0);
     let answer = Raw::connect(proxy.outbound)
         .await
         .call("GET http://www.example.invalid/ HTTP/1.1\r\nHost: x\r\n\r\n")

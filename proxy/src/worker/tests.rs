@@ -1,0 +1,110 @@
+use std::collections::BTreeMap;
+use std::io::{Read as _, Write as _};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use bowline_core::Tick;
+
+use super::{Handle, Shared, normalise, spawn};
+use crate::drain::{self, Drain};
+use crate::listen::Arrival;
+use crate::snapshot::{Published, Snapshot};
+
+/// How a test makes a request's task panic: nothing that a client sends is known to.
+const PANIC: &str = "x-panic-for-a-test";
+
+/// Panics if the request wants it to.
+pub(crate) fn panic_on(head: &http::request::Parts) {
+    assert!(!head.headers.contains_key(PANIC), "as this test wants it");
+}
+
+#[test]
+fn authorities_are_normalised() {
+    assert_eq!(normalise("Server.Hello-World.com:5000"), "server.hello-world.com:5000");
+    assert_eq!(normalise("server.hello-world.com"), "server.hello-world.com:80");
+    assert_eq!(normalise("server.hello-world.com."), "server.hello-world.com:80");
+    assert_eq!(normalise("a.:1"), "a:1");
+}
+
+/// Answers every request with 200, a thread a connection.
+fn endpoint() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let addr = listener.local_addr().unwrap();
+    thread::spawn(move || {
+        for stream in listener.incoming().map_while(Result::ok) {
+            thread::spawn(move || {
+                let mut stream = stream;
+                while read_head(&mut stream).is_some() {
+                    if stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+    });
+    addr
+}
+
+fn read_head(stream: &mut TcpStream) -> Option<String> {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        let mut byte = [0];
+        match stream.read(&mut byte) {
+            Ok(1..) => head.push(byte[0]),
+            _ => return None,
+        }
+    }
+    String::from_utf8(head).ok()
+}
+
+fn worker(endpoint: SocketAddr) -> (Handle, Drain) {
+    let mesh = format!(
+        "namespace: mesh.test\nservices:\n  - discoveryName: server\n    clientAliases: [{{ dnsName: server.mesh.test, \
+         port: 80 }}]\n    endpoints: {{ static: [{{ address: \"{endpoint}\" }}] }}\n"
+    );
+    let mesh = bowline_api::mesh_file::parse("mesh.yaml", &mesh).unwrap();
+    let vips = BTreeMap::from([("server.mesh.test".to_owned(), Ipv4Addr::new(127, 255, 0, 7))]);
+    let snapshot = Snapshot::new(mesh, &vips, &BTreeMap::new(), None, Tick::default());
+    let (drain, signal) = drain::channel();
+    let shared =
+        Shared { published: Arc::new(Published::new(snapshot)), drain: signal, listeners: Arc::default() };
+    (spawn(0, shared, 1).unwrap(), drain)
+}
+
+/// A client's connection that the worker carries.
+fn connect(worker: &Handle) -> TcpStream {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    client.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+    let accepted = listener.accept().unwrap().0;
+    accepted.set_nonblocking(true).unwrap();
+    worker.connection(accepted, Arrival::ForwardProxy);
+    client
+}
+
+fn get(client: &mut TcpStream, more: &str) -> Option<String> {
+    write!(client, "GET / HTTP/1.1\r\nHost: server.mesh.test\r\n{more}\r\n").unwrap();
+    let head = read_head(client)?;
+    client.read_exact(&mut [0; 2]).unwrap();
+    Some(head)
+}
+
+/// Case 24. One connection's task dies of a bug; the others, the worker and its pool live on, and it is counted.
+#[test]
+fn a_panic_ends_one_connection_and_no_other() {
+    let (worker, _drain) = worker(endpoint());
+    let (mut good, mut bad) = (connect(&worker), connect(&worker));
+    assert!(get(&mut good, "").unwrap().starts_with("HTTP/1.1 200"));
+    assert!(get(&mut bad, "").unwrap().starts_with("HTTP/1.1 200"));
+    assert_eq!(get(&mut bad, &format!("{PANIC}: 1\r\n")), None, "its connection is closed");
+    assert!(get(&mut good, "").unwrap().starts_with("HTTP/1.1 200"));
+    assert!(get(&mut connect(&worker), "").unwrap().starts_with("HTTP/1.1 200"));
+    assert_eq!(worker.counters.panics.get(), 1);
+    let begun = Instant::now();
+    while worker.counters.connections.get() > 1 && begun.elapsed() < Duration::from_secs(30) {
+        thread::yield_now();
+    }
+    assert_eq!(worker.counters.connections.get(), 1, "the one that is still open");
+}
