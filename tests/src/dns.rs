@@ -52,18 +52,6 @@ pub enum Forgery {
 }
 
 impl Forgery {
-    /// All of them.
-    pub const ALL: [Forgery; 8] = [
-        Forgery::Garbage,
-        Forgery::AnotherId,
-        Forgery::AnotherQuestion,
-        Forgery::PointerLoop,
-        Forgery::CountTooHigh,
-        Forgery::LengthTooHigh,
-        Forgery::CnameLoop,
-        Forgery::ShortAddress,
-    ];
-
     fn message(self, id: [u8; 2], question: &[u8]) -> Vec<u8> {
         if self == Forgery::Garbage {
             return vec![0xff; 40];
