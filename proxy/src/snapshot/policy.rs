@@ -1,0 +1,92 @@
+//! How requests to a service are handled: the mesh model's words, worked out once a snapshot.
+
+use std::time::Duration;
+
+use bowline_api::model::{self, AppProtocol, BalancingPolicy};
+use bowline_core::balance::Policy as Balancing;
+use bowline_core::budget::BudgetConfig;
+use bowline_core::outlier::OutlierConfig;
+use bowline_core::retry::{AttemptTimeout, RetryOn, RetryPolicy};
+
+/// How requests to a service are handled, worked out from the mesh model.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Policy {
+    /// To open a connection.
+    pub connect: Duration,
+    /// From the end of the request to the response head; for gRPC see [`Policy::grpc_response_headers`].
+    pub response_headers: Option<Duration>,
+    /// The same for gRPC requests: only where the mesh file says so.
+    pub grpc_response_headers: Option<Duration>,
+    /// From the request's arrival to the end of its response.
+    pub per_request: Option<Duration>,
+    /// A connection without a request is closed after this long.
+    pub idle: Option<Duration>,
+    /// For one attempt.
+    pub attempt: AttemptTimeout,
+    /// What is tried again.
+    pub retry: RetryPolicy,
+    /// How the endpoint is chosen.
+    pub balancing: Balancing,
+    /// Ejections are ignored when fewer than this share of the endpoints is left.
+    pub panic_percent: u32,
+    pub(super) outlier: OutlierConfig,
+    pub(super) budget: BudgetConfig,
+}
+
+impl Policy {
+    pub(super) fn new(service: &model::Service) -> Self {
+        let (timeout, retry, lb) = (&service.timeout, &service.retry, &service.load_balancing);
+        let outlier = &service.outlier_detection;
+        Policy {
+            connect: timeout.connect(),
+            response_headers: timeout.response_headers(AppProtocol::Http),
+            grpc_response_headers: timeout.response_headers(AppProtocol::Grpc),
+            per_request: timeout.per_request(),
+            idle: timeout.idle(service.app_protocol.unwrap_or(AppProtocol::Http)),
+            attempt: match timeout.per_attempt_seconds {
+                model::AttemptTimeout::Auto => AttemptTimeout::Auto,
+                model::AttemptTimeout::Fixed(seconds) => {
+                    seconds.limit().map_or(AttemptTimeout::Off, AttemptTimeout::Fixed)
+                }
+            },
+            retry: RetryPolicy {
+                retries: retry.retries,
+                on: retry.on.as_deref().map_or_else(RetryOn::default, retry_on),
+                on_is_explicit: retry.on.is_some(),
+                backoff_base: retry.backoff.base(),
+                backoff_max: retry.backoff.max(),
+                max_body_bytes: usize::try_from(retry.max_body_bytes).unwrap_or(usize::MAX),
+            },
+            balancing: match lb.policy {
+                BalancingPolicy::LeastRequest => Balancing::LeastRequest,
+                BalancingPolicy::RoundRobin => Balancing::RoundRobin,
+                BalancingPolicy::Random => Balancing::Random,
+                // The hashing policies are refused when the mesh file is checked.
+                _ => Balancing::PeakEwma,
+            },
+            panic_percent: lb.panic_percent,
+            outlier: OutlierConfig {
+                consecutive_failures: outlier.consecutive_failures,
+                base_ejection: outlier.base_ejection_seconds.get(),
+                max_ejection: outlier.max_ejection_seconds.get(),
+                max_ejection_percent: outlier.max_ejection_percent,
+            },
+            budget: BudgetConfig {
+                percent: retry.budget.percent,
+                min_per_second: retry.budget.min_per_second,
+                window: retry.budget.window_seconds.get(),
+            },
+        }
+    }
+}
+
+fn retry_on(named: &[model::RetryOn]) -> RetryOn {
+    named.iter().fold(RetryOn::NONE, |on, what| match what {
+        model::RetryOn::ConnectFailure => on.with(RetryOn::CONNECT_FAILURE),
+        model::RetryOn::RefusedStream => on.with(RetryOn::REFUSED_STREAM),
+        model::RetryOn::Reset => on.with(RetryOn::RESET),
+        model::RetryOn::Timeout => on.with(RetryOn::TIMEOUT),
+        model::RetryOn::Unavailable => on.with(RetryOn::UNAVAILABLE),
+        model::RetryOn::Status(statuses) => statuses.iter().fold(on, |on, status| on.with_status(*status)),
+    })
+}
