@@ -136,7 +136,9 @@ impl Running {
                  --metrics serves health and metrics alone"
             );
         }
+        let (commands, asked) = mpsc::channel(16);
         let admin = Arc::new(Admin {
+            commands,
             published: published.clone(),
             workers: workers.clone(),
             counters: counters.clone(),
@@ -152,7 +154,7 @@ impl Running {
             let published = published.clone();
             tokio::spawn(keep_vips(vips, published, changes));
         }
-        tokio::spawn(discovery.follow(published, counters, move |_| {
+        tokio::spawn(discovery.follow(published, counters, asked, move |_| {
             // Full means that a look is due already.
             let _ = changed.try_send(());
         }));

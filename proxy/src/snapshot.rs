@@ -31,6 +31,8 @@ pub struct Snapshot {
     pub mesh: Arc<Mesh>,
     /// All services, in the mesh file's order.
     pub services: Vec<Arc<Service>>,
+    /// Services whose traffic an operator has sent straight through; they need not be in the mesh at the moment.
+    pub bypassed: Arc<BTreeSet<String>>,
     /// `dnsName:port`, in lower case, to the index of its service.
     pub authorities: Arc<HashMap<String, usize>>,
 }
@@ -48,6 +50,9 @@ pub struct Service {
     pub endpoints: Vec<Endpoint>,
     /// How requests to it are handled.
     pub policy: Policy,
+    /// An operator wants this proxy out of the way: [`Service::policy`] has nothing in it, and a connection to its VIP
+    /// is passed on byte by byte.
+    pub bypassed: bool,
     /// Who is ejected.
     pub outlier: Outlier,
     /// How many retries it may bear.
@@ -129,14 +134,15 @@ impl Snapshot {
         previous: Option<&Snapshot>,
         now: Tick,
     ) -> Self {
+        let bypassed = previous.map_or_else(Arc::default, |p| p.bypassed.clone());
         let services: Vec<_> = mesh
             .services
             .iter()
             .map(|service| {
-                let before =
-                    previous.and_then(|p| p.services.iter().find(|s| s.name == service.discovery_name));
-                let dns = dns.get(&service.discovery_name);
-                Arc::new(Service::new(service, vips, dns, before.map(AsRef::as_ref), now))
+                let name = &service.discovery_name;
+                let before = previous.and_then(|p| p.services.iter().find(|s| s.name == *name));
+                let (dns, bypassed) = (dns.get(name), bypassed.contains(name));
+                Arc::new(Service::new(service, bypassed, vips, dns, before.map(AsRef::as_ref), now))
             })
             .collect();
         let authorities = services
@@ -151,6 +157,7 @@ impl Snapshot {
             namespace: mesh.namespace.clone(),
             mesh: Arc::new(mesh),
             services,
+            bypassed,
             authorities: Arc::new(authorities),
         }
     }
@@ -164,10 +171,48 @@ impl Snapshot {
         dns: &BTreeMap<String, FromDns>,
         now: Tick,
     ) -> Self {
-        let next = |(service, before): (&model::Service, &Arc<Service>)| match changed.contains(&before.name)
-        {
-            true => Arc::new(Service::new(service, vips, dns.get(&before.name), Some(before), now)),
-            false => before.clone(),
+        Self::remade(previous, changed, previous.bypassed.clone(), vips, dns, now)
+    }
+
+    /// The same mesh in which this service is bypassed, or no more.
+    pub fn with_bypass(
+        previous: &Snapshot,
+        service: &str,
+        on: bool,
+        vips: &BTreeMap<String, Ipv4Addr>,
+        dns: &BTreeMap<String, FromDns>,
+        now: Tick,
+    ) -> Self {
+        let mut bypassed = (*previous.bypassed).clone();
+        match on {
+            true => bypassed.insert(service.to_owned()),
+            false => bypassed.remove(service),
+        };
+        let changed = BTreeSet::from([service.to_owned()]);
+        Self::remade(previous, &changed, Arc::new(bypassed), vips, dns, now)
+    }
+
+    fn remade(
+        previous: &Snapshot,
+        changed: &BTreeSet<String>,
+        bypassed: Arc<BTreeSet<String>>,
+        vips: &BTreeMap<String, Ipv4Addr>,
+        dns: &BTreeMap<String, FromDns>,
+        now: Tick,
+    ) -> Self {
+        let next = |(service, before): (&model::Service, &Arc<Service>)| {
+            let name = &before.name;
+            match changed.contains(name) {
+                true => Arc::new(Service::new(
+                    service,
+                    bypassed.contains(name),
+                    vips,
+                    dns.get(name),
+                    Some(before),
+                    now,
+                )),
+                false => before.clone(),
+            }
         };
         Snapshot {
             generation: previous.generation + 1,
@@ -176,6 +221,7 @@ impl Snapshot {
             services: previous.mesh.services.iter().zip(&previous.services).map(next).collect(),
             authorities: previous.authorities.clone(),
             mesh: previous.mesh.clone(),
+            bypassed,
         }
     }
 
@@ -233,12 +279,13 @@ impl Snapshot {
 impl Service {
     fn new(
         model: &model::Service,
+        bypassed: bool,
         vips: &BTreeMap<String, Ipv4Addr>,
         dns: Option<&FromDns>,
         before: Option<&Service>,
         now: Tick,
     ) -> Self {
-        let policy = Policy::new(model);
+        let policy = if bypassed { Policy::bypassed(model) } else { Policy::new(model) };
         let shared = before.map_or_else(
             || Arc::new(SharedService { name: model.discovery_name.clone(), ..SharedService::default() }),
             |before| before.shared.clone(),
@@ -281,6 +328,7 @@ impl Service {
             aliases,
             endpoints,
             policy,
+            bypassed,
             outlier,
             budget,
             shared,

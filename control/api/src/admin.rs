@@ -53,6 +53,9 @@ pub struct ServiceSummary {
     pub endpoints: usize,
     /// How many of them are ejected.
     pub ejected: usize,
+    /// Its traffic goes straight through, without policy: see `POST /bypass`.
+    #[serde(default)]
+    pub bypassed: bool,
 }
 
 /// One alias in [`ServiceSummary`].
@@ -65,6 +68,14 @@ pub struct AliasSummary {
     pub port: u16,
     /// The loopback address that stands for the name.
     pub vip: Ipv4Addr,
+}
+
+/// `GET /bypass`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Bypass {
+    /// `discoveryName`s of the services whose traffic goes straight through.
+    pub services: Vec<String>,
 }
 
 /// `GET /endpoints`, and what the balancer knows of each.

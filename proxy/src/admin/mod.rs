@@ -17,9 +17,10 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpListener;
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::{Notify, Semaphore, mpsc};
 
 use crate::clock::Clock;
+use crate::discovery::Command;
 use crate::drain::{Phase, Signal};
 use crate::listen::accept::Workers;
 use crate::snapshot::Published;
@@ -41,6 +42,8 @@ pub struct Admin {
     pub workers: Workers,
     /// The process's counts.
     pub counters: Arc<ProxyCounters>,
+    /// To where the mesh is made.
+    pub commands: mpsc::Sender<Command>,
     /// How far the end has come.
     pub drain: Signal,
     /// Begins the end.
@@ -108,6 +111,8 @@ async fn answer(admin: &Admin, access: Access, request: &Request<Incoming>) -> P
     let changes = matches!(path, "/drain" | "/logging");
     let method = request.method();
     match (changes, method) {
+        // What is bypassed may be asked as well.
+        (_, &Method::GET | &Method::POST | &Method::HEAD) if path == "/bypass" => {}
         (true, &Method::POST) | (false, &Method::GET | &Method::HEAD) => {}
         (true, _) => return not_allowed("POST"),
         (false, _) => return not_allowed("GET"),
@@ -122,6 +127,8 @@ async fn answer(admin: &Admin, access: Access, request: &Request<Incoming>) -> P
         "/config" => pages::config(admin),
         "/explain" => pages::explain(admin, query),
         "/logging" => pages::logging(admin, query),
+        "/bypass" if method == Method::POST => pages::set_bypass(admin, query).await,
+        "/bypass" => pages::bypass(admin),
         "/drain" => {
             admin.begin_drain.notify_one();
             text(StatusCode::OK, "draining\n")

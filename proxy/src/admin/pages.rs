@@ -1,15 +1,17 @@
 //! The single pages.
 
 use bowline_api::admin::{
-    AliasSummary, Config, EndpointSummary, Endpoints, Explanation, NotCandidate, Readiness, ServiceSummary,
-    Services,
+    AliasSummary, Bypass, Config, EndpointSummary, Endpoints, Explanation, NotCandidate, Readiness,
+    ServiceSummary, Services,
 };
 use bowline_core::Tick;
 use clap::ValueEnum;
 use http::{StatusCode, Uri};
+use tokio::sync::oneshot;
 
 use super::{Admin, Page, json, text};
 use crate::config::LogLevel;
+use crate::discovery::Command;
 use crate::drain::Phase;
 use crate::snapshot::{Endpoint, Service};
 use crate::telemetry::dns::DnsStatus;
@@ -26,6 +28,8 @@ bowline-proxy admin. GET reads, POST changes.
   GET  /explain?url=URL        where a request would go, and why not elsewhere
   GET  /config                 the mesh in force, with all defaults
   POST /logging?level=LEVEL    error, warn, info or debug
+  GET  /bypass                 services whose traffic goes straight through
+  POST /bypass?service=NAME&on=true|false   send a service's traffic straight through: no retries, timeouts, ejections
   POST /drain                  finish what is under way and exit
 ";
 
@@ -67,6 +71,7 @@ pub(super) fn services(admin: &Admin) -> Page {
                 .collect(),
             endpoints: service.endpoints.len(),
             ejected: service.outlier.ejected(now),
+            bypassed: service.bypassed,
         })
         .collect();
     let namespace = snapshot.namespace.clone();
@@ -187,7 +192,9 @@ fn explanation(admin: &Admin, url: String, authority: &str) -> Explanation {
         format!("{} of its {} endpoints may be picked", active.len(), weights.len()),
     ];
     steps.extend(service.dns.as_ref().map(|dns| from_dns(dns, now)));
-    if panic {
+    if service.bypassed {
+        steps.push("it is bypassed: no retries, timeouts, ejections (POST /bypass ends that)".to_owned());
+    } else if panic {
         steps.push(format!(
             "fewer than {} % of the endpoints are not ejected: ejections are ignored (panicPercent)",
             service.policy.panic_percent
@@ -242,6 +249,34 @@ fn percent_decode(text: &str) -> String {
         }
     }
     String::from_utf8_lossy(&bytes).into_owned()
+}
+
+pub(super) fn bypass(admin: &Admin) -> Page {
+    let services = admin.published.current().bypassed.iter().cloned().collect();
+    json(StatusCode::OK, &Bypass { services })
+}
+
+pub(super) async fn set_bypass(admin: &Admin, query: &str) -> Page {
+    const USAGE: &str = "say which: POST /bypass?service=NAME&on=true|false\n";
+    let of = |key: &str| query.split('&').find_map(|pair| pair.strip_prefix(key)?.strip_prefix('='));
+    let (Some(service), Some(on @ ("true" | "false"))) = (of("service").map(percent_decode), of("on")) else {
+        return text(StatusCode::BAD_REQUEST, USAGE);
+    };
+    let snapshot = admin.published.current();
+    let names = || snapshot.services.iter().map(|service| service.name.as_str());
+    let on = on == "true";
+    // What has left the mesh since can still be taken off the list.
+    if !names().any(|name| name == service) && (on || !snapshot.bypassed.contains(&service)) {
+        let nearest = bowline_api::nearest(&service, names());
+        let hint = nearest.map(|name| format!("; did you mean {name}?")).unwrap_or_default();
+        return text(StatusCode::NOT_FOUND, &format!("the mesh has no service {service}{hint}\n"));
+    }
+    let (done, in_force) = oneshot::channel();
+    let asked = admin.commands.send(Command::Bypass { service, on, done }).await;
+    match asked.is_ok() && in_force.await.is_ok() {
+        true => bypass(admin),
+        false => text(StatusCode::SERVICE_UNAVAILABLE, "the proxy is ending\n"),
+    }
 }
 
 pub(super) fn logging(admin: &Admin, query: &str) -> Page {

@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use bowline_api::vip::VipRange;
 use bowline_sources::file::Watch;
+use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until};
 
 use self::mesh_file::MeshFile;
@@ -36,6 +37,20 @@ const NEW_ANSWERS: Duration = Duration::from_millis(300);
 pub struct Discovery {
     watch: Watch,
     mesh: Live,
+}
+
+/// What an operator asks for.
+#[derive(Debug)]
+pub enum Command {
+    /// Send this service's traffic straight through, or no more.
+    Bypass {
+        /// Its `discoveryName`.
+        service: String,
+        /// Whether it is to be bypassed.
+        on: bool,
+        /// Told when that is in force.
+        done: oneshot::Sender<()>,
+    },
 }
 
 /// The mesh as it is now.
@@ -71,11 +86,12 @@ impl Discovery {
         Ok((Discovery { watch, mesh: Live { file, names, vips, clock } }, first))
     }
 
-    /// Takes up each change for ever. `applied` is called after a new snapshot is in force.
+    /// Takes up each change for ever, and what operators ask for. `applied` is called after a new snapshot is in force.
     pub async fn follow(
         self,
         published: Arc<Published>,
         counters: Arc<ProxyCounters>,
+        mut commands: mpsc::Receiver<Command>,
         mut applied: impl FnMut(&Snapshot),
     ) {
         let Discovery { mut watch, mut mesh } = self;
@@ -93,6 +109,13 @@ impl Discovery {
                             due = Instant::now() + COALESCE;
                         }
                         changed.insert(service);
+                    }
+                    Some(command) = commands.recv() => {
+                        let Command::Bypass { service, on, done } = command;
+                        let snapshot = mesh.with_bypass(&published.current(), &service, on);
+                        applied(&published.publish(snapshot));
+                        // Whoever asked may have gone.
+                        let _ = done.send(());
                     }
                     () = sleep_until(due), if !changed.is_empty() => {
                         let snapshot = mesh.with_answers(&published.current(), &std::mem::take(&mut changed));
@@ -120,6 +143,22 @@ impl Live {
                 endpoints = service.endpoints.len(),
                 "new endpoints from DNS"
             );
+        }
+        snapshot
+    }
+
+    /// The mesh with a service bypassed, or no more.
+    fn with_bypass(&self, previous: &Snapshot, service: &str, on: bool) -> Snapshot {
+        let (vips, now) = (&self.vips, self.clock.now());
+        let snapshot = Snapshot::with_bypass(previous, service, on, vips, self.names.resolved(), now);
+        let generation = snapshot.generation;
+        match on {
+            true => tracing::warn!(
+                generation,
+                service,
+                "bypassed: its traffic goes straight through, without policy"
+            ),
+            false => tracing::warn!(generation, service, "no longer bypassed"),
         }
         snapshot
     }

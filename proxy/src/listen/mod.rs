@@ -93,11 +93,11 @@ impl Downstream {
         &self.worker
     }
 
-    /// The service behind the listener if it is a TCP service: then nothing is detected.
+    /// The service behind the listener if it is a TCP service, or one that is bypassed: then nothing is detected.
     pub fn tcp_service(&self) -> Option<Rc<Cluster>> {
         let Arrival::Vip(alias) = &self.arrival else { return None };
         self.worker.generation();
-        self.worker.cluster(alias).ok().filter(|cluster| is_tcp(cluster))
+        self.worker.cluster(alias).ok().filter(|cluster| is_tcp(cluster) || cluster.service().bypassed)
     }
 
     /// Whether it came in at the forward proxy.

@@ -8,6 +8,10 @@ use bowline_core::budget::BudgetConfig;
 use bowline_core::outlier::OutlierConfig;
 use bowline_core::retry::{AttemptTimeout, RetryOn, RetryPolicy};
 
+/// How long a connection to an endpoint of a bypassed service may take to open, at the least: without any limit a packet
+/// that is dropped on its way would hold the app up for the two minutes that the kernel tries.
+const BYPASSED_CONNECT: Duration = Duration::from_secs(5);
+
 /// How requests to a service are handled, worked out from the mesh model.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Policy {
@@ -34,6 +38,26 @@ pub struct Policy {
 }
 
 impl Policy {
+    /// The policy of a service that is bypassed: nothing is tried again, timed (but the opening of a connection),
+    /// ejected or preferred.
+    pub(super) fn bypassed(service: &model::Service) -> Self {
+        let policy = Self::new(service);
+        Policy {
+            connect: policy.connect.max(BYPASSED_CONNECT),
+            response_headers: None,
+            grpc_response_headers: None,
+            per_request: None,
+            idle: None,
+            attempt: AttemptTimeout::Off,
+            retry: RetryPolicy { retries: 0, ..policy.retry },
+            balancing: Balancing::Random,
+            // Whoever has been ejected is asked again.
+            panic_percent: 100,
+            outlier: OutlierConfig { consecutive_failures: 0, ..policy.outlier },
+            ..policy
+        }
+    }
+
     pub(super) fn new(service: &model::Service) -> Self {
         let (timeout, retry, lb) = (&service.timeout, &service.retry, &service.load_balancing);
         let outlier = &service.outlier_detection;

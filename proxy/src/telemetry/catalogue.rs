@@ -82,6 +82,8 @@ metrics! {
         "1 while outlier detection keeps the endpoint out, else 0.";
     EJECTIONS = Counter "bowline_ejections_total" ["service", "endpoint"]
         "How often outlier detection took the endpoint out.";
+    BYPASSED = Gauge "bowline_bypassed" ["service"]
+        "1 while an operator has sent the service's traffic straight through (POST /bypass), else 0.";
     DNS_LOOKUPS = Counter "bowline_dns_lookups_total" ["service", "result"]
         "Look-ups of the DNS names of services, by result: ok, nxdomain (no such name), empty (no usable record of the type), timeout or failed.";
     DNS_LAST_GOOD = Gauge "bowline_dns_last_good_age_seconds" ["service"]

@@ -164,6 +164,10 @@ fn services(page: &mut Page, sources: &Sources<'_>) {
             }
         }
     }
+    page.family(&m::BYPASSED);
+    for service in all() {
+        page.sample(&m::BYPASSED, &[&service.name], u8::from(service.bypassed));
+    }
     page.family(&m::BROKEN_BODIES);
     for service in all() {
         let count = service.shared.counters.sum(|c| c.broken_bodies.get());

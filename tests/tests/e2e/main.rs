@@ -6,6 +6,7 @@ mod admin;
 mod balancing;
 mod bodies;
 mod bridges;
+mod bypass;
 mod connect;
 mod dns;
 mod faults;
