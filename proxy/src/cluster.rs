@@ -204,6 +204,11 @@ impl Flight {
         &self.upstream
     }
 
+    /// How long the service lets a stream stand still.
+    pub fn idle(&self) -> Option<Duration> {
+        self.cluster.state.borrow().service.policy.idle
+    }
+
     /// When it began.
     pub fn started(&self) -> Tick {
         self.started

@@ -12,6 +12,7 @@ pub mod config;
 pub mod discovery;
 pub mod drain;
 pub mod error;
+pub mod h2_body;
 pub mod http;
 pub mod listen;
 pub mod net;

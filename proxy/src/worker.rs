@@ -179,6 +179,10 @@ impl Worker {
                     counters.protocol_errors.inc();
                     tracing::debug!(%error, "a client did not speak HTTP");
                 }
+                Ended::Flood(error) => {
+                    counters.floods.inc();
+                    tracing::warn!(%error, "a client flooded its connection, which was closed");
+                }
                 Ended::Broken(error) => {
                     counters.broken.inc();
                     tracing::debug!(%error, "a client's connection broke");

@@ -4,6 +4,7 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
@@ -21,7 +22,12 @@ pub struct Body {
     flight: Option<Flight>,
     /// Bounds the whole response where `perRequestTimeoutSeconds` is set.
     limit: Option<Pin<Box<Sleep>>>,
+    /// How long it may wait for an app that takes nothing of it.
+    idle: Option<Duration>,
 }
+
+/// The same for bodies of no service.
+const IDLE: Option<Duration> = Some(bowline_api::model::Timeout::IDLE_HTTP);
 
 enum Kind {
     Local(Option<Bytes>),
@@ -44,12 +50,13 @@ impl std::error::Error for TookTooLong {}
 impl Body {
     /// No body.
     pub fn empty() -> Self {
-        Body { kind: Kind::Local(None), flight: None, limit: None }
+        Body { kind: Kind::Local(None), flight: None, limit: None, idle: IDLE }
     }
 
     /// A body of the proxy's own.
     pub fn full(bytes: Bytes) -> Self {
-        Body { kind: Kind::Local(Some(bytes).filter(|bytes| !bytes.is_empty())), flight: None, limit: None }
+        let kind = Kind::Local(Some(bytes).filter(|bytes| !bytes.is_empty()));
+        Body { kind, flight: None, limit: None, idle: IDLE }
     }
 
     /// An endpoint's body over HTTP/1.1.
@@ -64,15 +71,29 @@ impl Body {
 
     /// A body over HTTP/1.1 from outside of the mesh.
     pub fn outside(body: h1::ResponseBody) -> Self {
-        Body { kind: Kind::Http1(body), flight: None, limit: None }
+        Body { kind: Kind::Http1(body), flight: None, limit: None, idle: IDLE }
     }
 
     fn upstream(kind: Kind, flight: Flight, limit: Option<Pin<Box<Sleep>>>) -> Self {
-        let mut body = Body { kind, flight: Some(flight), limit };
+        let idle = flight.idle();
+        let mut body = Body { kind, flight: Some(flight), limit, idle };
         if http_body::Body::is_end_stream(&body) {
             body.complete();
         }
         body
+    }
+
+    /// How long it may wait for an app that takes nothing of it; `None`: as long as it likes.
+    pub fn idle(&self) -> Option<Duration> {
+        self.idle
+    }
+
+    /// Makes room in the endpoint's connection while the app can't be sent anything. Over HTTP/1.1 there is no need: a
+    /// connection carries one response, and nobody reads it on.
+    pub fn set_aside(&mut self, cx: &mut Context<'_>) {
+        if let Kind::Http2(body) = &mut self.kind {
+            body.set_aside(cx);
+        }
     }
 
     fn complete(&mut self) {

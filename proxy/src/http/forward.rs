@@ -10,9 +10,9 @@ use bowline_core::retry::{Attempt, Failure, Verdict, is_idempotent};
 use http::uri::Scheme;
 use http::{Method, Request, Response, StatusCode, Version, request};
 use http_body::Body as _;
-use hyper::body::Incoming;
 use tokio::time::Instant;
 
+use super::app_body::AppBody;
 use super::attempt::{self, Answer, AnswerBody, Limits, Protocol};
 use super::body::Body;
 use super::headers::{self, BadHead, Scan};
@@ -27,7 +27,7 @@ use crate::telemetry::metrics::Class;
 use crate::worker::Worker;
 
 /// Carries one request of the app to an endpoint of its service, and the response back.
-pub async fn forward(app: &Downstream, request: Request<Incoming>) -> Response<Body> {
+pub async fn forward(app: &Downstream, request: Request<AppBody>) -> Response<Body> {
     let worker = app.worker();
     let (mut head, body) = request.into_parts();
     #[cfg(test)]
@@ -74,7 +74,7 @@ pub async fn forward(app: &Downstream, request: Request<Incoming>) -> Response<B
 async fn unrouted(
     app: &Downstream,
     head: request::Parts,
-    body: Incoming,
+    body: AppBody,
     scan: Scan,
     refusal: Refusal,
 ) -> Response<Body> {
@@ -129,7 +129,7 @@ impl<'a> Call<'a> {
         worker: &'a Rc<Worker>,
         cluster: Rc<Cluster>,
         head: &request::Parts,
-        body: Incoming,
+        body: AppBody,
         grpc: bool,
     ) -> Self {
         let service = cluster.service();

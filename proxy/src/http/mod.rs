@@ -1,5 +1,6 @@
 //! The request path. Read [`forward`] first: it is the way of a request, step by step.
 
+pub mod app_body;
 pub mod attempt;
 pub mod body;
 pub mod connect;

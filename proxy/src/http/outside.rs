@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Response, StatusCode, Version, request};
-use hyper::body::Incoming;
 use tokio::net::TcpStream;
 
+use super::app_body::AppBody;
 use super::attempt::{self, AnswerBody, Limits, Protocol};
 use super::body::Body;
 use super::headers::{self, Scan};
@@ -91,7 +91,7 @@ async fn first(upstreams: &[Rc<Upstream>]) -> Result<TcpStream, Fault> {
 pub async fn forward(
     worker: &Worker,
     mut head: request::Parts,
-    body: Incoming,
+    body: AppBody,
     scan: &Scan,
     refusal: &Refusal,
 ) -> Response<Body> {
@@ -117,7 +117,7 @@ async fn exchange(
     worker: &Worker,
     authority: &str,
     head: request::Parts,
-    body: Incoming,
+    body: AppBody,
 ) -> Result<Response<Body>, Fault> {
     let upstreams = resolve(worker, authority).await?;
     let body = Source::new(body, 0);

@@ -10,8 +10,9 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
 use tokio::time::Instant;
+
+use super::app_body::{AppBody, AppError};
 
 /// What an attempt sends as its body.
 #[derive(Debug)]
@@ -25,7 +26,7 @@ pub enum RequestBody {
 /// The one body of a request, shared by its attempts.
 #[derive(Debug)]
 struct Shared {
-    incoming: Incoming,
+    incoming: AppBody,
     /// What has come so far, while it is kept.
     kept: Vec<Bytes>,
     kept_bytes: usize,
@@ -54,7 +55,7 @@ pub struct Source(Option<Rc<RefCell<Shared>>>);
 
 impl Source {
     /// Takes over the app's body; up to `max_bytes` of it are kept for another attempt.
-    pub fn new(incoming: Incoming, max_bytes: usize) -> Self {
+    pub fn new(incoming: AppBody, max_bytes: usize) -> Self {
         if incoming.is_end_stream() {
             return Source(None);
         }
@@ -107,8 +108,23 @@ impl Source {
     }
 }
 
+impl RequestBody {
+    /// Makes room in the app's connection while this attempt can't send: see [`AppBody::set_aside`].
+    pub fn set_aside(&self, cx: &mut Context<'_>) {
+        if let RequestBody::Replay(replay) = self {
+            replay.shared.borrow().incoming.set_aside(cx);
+        }
+    }
+}
+
+impl Drop for Replay {
+    fn drop(&mut self) {
+        self.shared.borrow().incoming.let_go();
+    }
+}
+
 impl Shared {
-    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, AppError>>> {
         let frame = match ready!(Pin::new(&mut self.incoming).poll_frame(cx)) {
             Some(Ok(frame)) => frame,
             Some(Err(error)) => {
@@ -145,12 +161,12 @@ impl Shared {
 
 impl Body for RequestBody {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = AppError;
 
     fn poll_frame(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, AppError>>> {
         let RequestBody::Replay(replay) = self.get_mut() else { return Poll::Ready(None) };
         let mut shared = replay.shared.borrow_mut();
         if let Some(chunk) = shared.kept.get(replay.next) {

@@ -1,7 +1,11 @@
-//! Serving one connection of the app.
+//! Serving one connection of the app: over HTTP/1.1 with hyper, which is here; over HTTP/2 in [`http2`].
+
+mod date;
+mod http2;
+mod stream;
 
 use std::convert::Infallible;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -10,12 +14,12 @@ use bytes::Bytes;
 use http::{HeaderValue, Request, header};
 use http_body::{Frame, SizeHint};
 use hyper::body::Incoming;
-use hyper::rt::Executor;
-use hyper::server::conn::{http1, http2};
+use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
+use super::app_body::AppBody;
 use super::body::{Body, BodyError};
 use super::forward::forward;
 use crate::drain::{Phase, Signal};
@@ -29,14 +33,6 @@ const MAX_HEADERS: usize = 100;
 const MAX_HEAD: usize = 60 * 1024;
 /// Most bytes read or written at once.
 const MAX_BUFFER: usize = 64 * 1024;
-/// HTTP/2 streams of one client connection at a time (Envoy's advice for edges: 100; hyper: 200).
-const MAX_STREAMS: u32 = 200;
-/// How much of one request body may wait for a slow endpoint.
-const STREAM_WINDOW: u32 = 64 * 1024;
-/// All request bodies of a connection: streams × stream window, so that none can stall the others.
-const CONNECTION_WINDOW: u32 = MAX_STREAMS * STREAM_WINDOW;
-/// How much of one response may wait for a slow client.
-const SEND_BUFFER: usize = 64 * 1024;
 
 /// Why a connection ended other than by the client's wish.
 #[derive(Debug)]
@@ -44,7 +40,9 @@ pub enum Ended {
     /// In good order.
     Well,
     /// What the client sent is not HTTP.
-    Protocol(hyper::Error),
+    Protocol(String),
+    /// The client asked for more than any client in its right mind does: it was an attack, or a fault of the client.
+    Flood(String),
     /// The socket broke, or the client went away in the middle of a message.
     Broken(String),
 }
@@ -62,15 +60,16 @@ pub async fn serve(downstream: Rc<Downstream>, tcp: TcpStream, mut drain: Signal
         () = activity.close_wanted() => return Ended::Well,
         () = drain.reached(Phase::Closing) => return Ended::Well,
     };
-    let io = TokioIo::new(Stream::new(tcp, activity.clone(), spoken == Spoken::Http1));
+    let io = Stream::new(tcp, activity.clone(), spoken == Spoken::Http1);
     let result = match spoken {
-        Spoken::Http1 => serve_http1(downstream, io, &activity, drain).await,
-        Spoken::Http2 => serve_http2(downstream, io, &activity, drain).await,
+        Spoken::Http1 => serve_http1(downstream, TokioIo::new(io), &activity, drain).await,
+        // Boxed: connections over HTTP/1.1 are many more, and should not be as large.
+        Spoken::Http2 => return Box::pin(http2::serve(downstream, io, drain)).await,
     };
     match result {
         Ok(()) => Ended::Well,
         Err(error) if error.is_parse() || error.is_parse_too_large() || error.is_parse_status() => {
-            Ended::Protocol(error)
+            Ended::Protocol(error.to_string())
         }
         Err(error) => Ended::Broken(match std::error::Error::source(&error) {
             Some(cause) => format!("{error}: {cause}"),
@@ -92,7 +91,7 @@ async fn serve_http1(
         let leaving = signal.has_reached(Phase::Leaving);
         async move {
             let guard = InFlight::new(&downstream);
-            let mut response = forward(&downstream, request).await;
+            let mut response = forward(&downstream, request.map(AppBody::Http1)).await;
             if leaving && !downstream.has_tunnel() {
                 response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
             }
@@ -124,50 +123,6 @@ async fn serve_http1(
         Box::pin(tunnel.run(io.into_inner().into_inner(), read_buf, activity, drain)).await;
     }
     Ok(())
-}
-
-async fn serve_http2(
-    downstream: Rc<Downstream>,
-    io: TokioIo<Stream>,
-    activity: &Activity,
-    mut drain: Signal,
-) -> hyper::Result<()> {
-    let service = service_fn(move |request: Request<Incoming>| {
-        let downstream = downstream.clone();
-        // Boxed: hyper and tokio move a stream's future half a dozen times before and after it runs, and it is large.
-        Box::pin(async move {
-            let guard = InFlight::new(&downstream);
-            let response = forward(&downstream, request).await;
-            Ok::<_, Infallible>(response.map(|body| Tracked { body, _guard: guard }))
-        })
-    });
-    let connection = http2::Builder::new(Local)
-        .timer(TokioTimer::new())
-        .max_concurrent_streams(MAX_STREAMS)
-        .initial_stream_window_size(STREAM_WINDOW)
-        .initial_connection_window_size(CONNECTION_WINDOW)
-        .max_send_buf_size(SEND_BUFFER)
-        .max_header_list_size(MAX_HEAD as u32)
-        .serve_connection(io, service);
-    let mut connection = pin!(connection);
-    if let Some(result) = until_asked(connection.as_mut(), activity, &mut drain, Phase::Leaving).await {
-        return result;
-    }
-    connection.as_mut().graceful_shutdown();
-    tokio::select! {
-        result = connection.as_mut() => result,
-        () = drain.reached(Phase::Ended) => Ok(()),
-    }
-}
-
-/// Spawns on the worker's own thread.
-#[derive(Clone, Copy, Debug)]
-struct Local;
-
-impl<F: Future<Output: 'static> + 'static> Executor<F> for Local {
-    fn execute(&self, future: F) {
-        tokio::task::spawn_local(future);
-    }
 }
 
 /// A request between its head and the end of its response.

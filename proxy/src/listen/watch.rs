@@ -33,6 +33,8 @@ pub struct Activity {
     idle_since: AtomicU32,
     /// The connection is a tunnel, and may be idle for so many seconds; 0: it is none.
     tunnel_idle: AtomicU32,
+    /// Since when the socket has taken nothing of what is to be written, on an HTTP/2 connection; 0: it does.
+    blocked_since: AtomicU32,
     /// The worker's seconds, copied here once a second so that nobody has to read a clock.
     seconds: AtomicU32,
     close: Notify,
@@ -46,6 +48,8 @@ pub enum Late {
     Idle,
     /// A request head did not come in time.
     Head,
+    /// It has not read anything for the idle timeout, and there is something for it to read.
+    Blocked,
 }
 
 impl Activity {
@@ -86,6 +90,29 @@ impl Activity {
         self.idle_since.store(self.seconds.load(Relaxed), Relaxed);
     }
 
+    /// The worker's seconds: a count to compare with an earlier one.
+    pub fn seconds(&self) -> u32 {
+        self.seconds.load(Relaxed)
+    }
+
+    /// Whether it is closed because the app reads nothing.
+    pub fn is_blocked(&self) -> bool {
+        self.blocked_since.load(Relaxed) != 0
+    }
+
+    /// Whether any request is between its head and the end of its response.
+    pub fn is_busy(&self) -> bool {
+        self.in_flight.load(Relaxed) > 0
+    }
+
+    fn written(&self, blocked: bool) {
+        match (blocked, self.blocked_since.load(Relaxed)) {
+            (true, 0) => self.blocked_since.store(self.seconds(), Relaxed),
+            (false, 1..) => self.blocked_since.store(0, Relaxed),
+            _ => {}
+        }
+    }
+
     fn bytes_came(&self) {
         if self.in_flight.load(Relaxed) == 0 && self.head_since.load(Relaxed) == 0 {
             self.head_since.store(self.seconds.load(Relaxed), Relaxed);
@@ -101,10 +128,15 @@ impl Activity {
                 return (seconds.saturating_sub(self.idle_since.load(Relaxed)) > limit).then_some(Late::Idle);
             }
         }
+        let beyond = |since: u32, limit: Duration| u64::from(seconds.saturating_sub(since)) > limit.as_secs();
+        match self.blocked_since.load(Relaxed) {
+            0 => {}
+            since if idle.is_some_and(|idle| beyond(since, idle)) => return Some(Late::Blocked),
+            _ => {}
+        }
         if self.in_flight.load(Relaxed) > 0 {
             return None;
         }
-        let beyond = |since: u32, limit: Duration| u64::from(seconds.saturating_sub(since)) > limit.as_secs();
         match self.head_since.load(Relaxed) {
             0 => idle.filter(|idle| beyond(self.idle_since.load(Relaxed), *idle)).map(|_| Late::Idle),
             since => beyond(since, HEAD_WITHIN).then_some(Late::Head),
@@ -143,19 +175,19 @@ impl Watched {
         activity
     }
 
-    /// Once a second: asks those to close that have outstayed their time, and returns how many of them were in the
-    /// middle of a head.
+    /// Once a second: asks those to close that have outstayed their time, and returns how many of them kept us
+    /// waiting: in the middle of a head, or with what they do not read.
     pub fn tick(&mut self, idle: Option<Duration>) -> u64 {
         self.seconds += 1;
         let seconds = self.seconds + 1;
-        let mut heads = 0;
+        let mut late = 0;
         self.connections.retain(|connection| {
             let Some(connection) = connection.upgrade() else { return false };
-            if let Some(late) = connection.late(seconds, idle) {
-                heads += u64::from(late == Late::Head);
+            if let Some(why) = connection.late(seconds, idle) {
+                late += u64::from(why != Late::Idle);
                 connection.ask_to_close();
                 // An idle one may just have become a tunnel, which is to be watched on.
-                return late == Late::Idle;
+                return why == Late::Idle;
             }
             true
         });
@@ -163,7 +195,7 @@ impl Watched {
         if self.connections.capacity() > 4 * self.connections.len().max(64) {
             self.connections.shrink_to_fit();
         }
-        heads
+        late
     }
 }
 
@@ -203,7 +235,12 @@ impl AsyncRead for Stream {
 
 impl AsyncWrite for Stream {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.get_mut().tcp).poll_write(cx, buf)
+        let this = self.get_mut();
+        let written = Pin::new(&mut this.tcp).poll_write(cx, buf);
+        if !this.heads {
+            this.activity.written(written.is_pending());
+        }
+        written
     }
 
     fn poll_write_vectored(
@@ -211,7 +248,12 @@ impl AsyncWrite for Stream {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.get_mut().tcp).poll_write_vectored(cx, bufs)
+        let this = self.get_mut();
+        let written = Pin::new(&mut this.tcp).poll_write_vectored(cx, bufs);
+        if !this.heads {
+            this.activity.written(written.is_pending());
+        }
+        written
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -295,6 +337,19 @@ mod tests {
         assert_eq!(activity.late(6, IDLE), Some(Late::Idle));
         activity.tunnel_began(None);
         assert_eq!(activity.late(1_000_000, IDLE), None);
+    }
+
+    #[test]
+    fn a_client_that_reads_nothing_goes_after_the_idle_timeout_whatever_it_waits_for() {
+        let activity = Activity::new(1);
+        activity.request_began();
+        activity.written(true);
+        activity.late(100, IDLE);
+        activity.written(true);
+        assert_eq!(activity.late(301, IDLE), None);
+        assert_eq!(activity.late(302, IDLE), Some(Late::Blocked));
+        activity.written(false);
+        assert_eq!(activity.late(303, IDLE), None);
     }
 
     #[test]

@@ -263,11 +263,13 @@ pub struct DownstreamCounters {
     pub accepts_forward_proxy: Counter,
     /// Connections whose bytes were not HTTP.
     pub protocol_errors: Counter,
+    /// Connections on which the client sent more of something than any client has to.
+    pub floods: Counter,
     /// Connections that were closed because the app took too long.
     pub timeouts: Counter,
     /// Connections that broke in the middle of a message.
     pub broken: Counter,
-    /// Connections whose task panicked.
+    /// Connections whose task panicked, and HTTP/2 streams whose task did.
     pub panics: Counter,
     /// Requests that were for no service, by the reason they were refused for.
     pub unrouted: ByReason,

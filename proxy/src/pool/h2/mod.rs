@@ -19,6 +19,7 @@ pub use stream::{Lease, ResponseBody, Upload};
 
 use super::Upstream;
 use crate::error::{Fault, Reason};
+use crate::h2_body::FRAME_BUDGET;
 use crate::telemetry::metrics::EndpointCounters;
 
 /// Streams that we open on one connection at most, whatever the endpoint allows.
@@ -30,10 +31,6 @@ const STREAM_WINDOW: u32 = 64 * 1024;
 const CONNECTION_WINDOW: u32 = 8 * 1024 * 1024;
 /// Largest response head, decoded.
 const MAX_HEADER_LIST: u32 = 60 * 1024;
-/// What the frames of responses that nobody reads may cost in memory beside their bytes. h2 counts 256 bytes a frame and
-/// gives the connection up, with all its streams, when this is used up; its default, half the connection window, is
-/// reached by four readers that stop in a stream of nine-byte messages.
-const FRAME_BUDGET: usize = 32 * 1024 * 1024;
 /// A connection with streams on it is asked for a sign of life this often, and given up when it has not answered by
 /// the next time: a dead peer is found within 3 s.
 const PING_EVERY: Duration = Duration::from_millis(1500);

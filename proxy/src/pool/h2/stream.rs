@@ -13,6 +13,7 @@ use http_body::{Body, Frame};
 
 use super::Connection;
 use crate::error::{Fault, Reason};
+use crate::h2_body::H2Body;
 use crate::http::attempt::Deadline;
 use crate::http::replay::RequestBody;
 
@@ -93,7 +94,7 @@ impl Lease {
             });
             AbortOnDrop(task.abort_handle())
         });
-        ResponseBody { stream, unreleased: 0, data_done: false, _upload: upload, _lease: self }
+        ResponseBody { body: H2Body::new(stream, None), _upload: upload, _lease: self }
     }
 }
 
@@ -170,11 +171,14 @@ impl Future for Upload {
             // instead of filling our memory.
             stream.reserve_capacity(1);
             if stream.capacity() == 0 {
-                match ready!(stream.poll_capacity(cx)) {
-                    Some(Ok(0)) => {}
-                    Some(Ok(_)) => {}
-                    Some(Err(error)) => return Poll::Ready(Err(classify(&error))),
-                    None => return Poll::Ready(Ok(())),
+                match stream.poll_capacity(cx) {
+                    Poll::Ready(Some(Ok(_))) => {}
+                    Poll::Ready(Some(Err(error))) => return Poll::Ready(Err(classify(&error))),
+                    Poll::Ready(None) => return Poll::Ready(Ok(())),
+                    Poll::Pending => {
+                        body.set_aside(cx);
+                        return Poll::Pending;
+                    }
                 }
             } else if let Poll::Ready(reset) = stream.poll_reset(cx) {
                 // The endpoint wants no more: NO_ERROR after a full response is not a failure.
@@ -221,14 +225,18 @@ impl Future for Upload {
 
 /// A response body and its stream. Dropped early it resets the stream with CANCEL, so the endpoint stops working.
 pub struct ResponseBody {
-    stream: RecvStream,
-    /// Bytes handed on whose window has not been given back: that happens when the reader comes for more.
-    unreleased: usize,
-    data_done: bool,
+    body: H2Body,
     /// The rest of the request: nobody wants it once the response is over or called off. h2 resets the stream only when
     /// both of its halves are gone.
     _upload: Option<AbortOnDrop>,
     _lease: Lease,
+}
+
+impl ResponseBody {
+    /// Makes room in the endpoint's connection while the app can't be sent anything: see [`H2Body::set_aside`].
+    pub fn set_aside(&mut self, cx: &mut Context<'_>) {
+        self.body.set_aside(cx);
+    }
 }
 
 struct AbortOnDrop(tokio::task::AbortHandle);
@@ -247,32 +255,16 @@ impl Body for ResponseBody {
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, h2::Error>>> {
-        let this = self.get_mut();
-        if this.unreleased > 0 {
-            let _ = this.stream.flow_control().release_capacity(this.unreleased);
-            this.unreleased = 0;
-        }
-        if !this.data_done {
-            match ready!(this.stream.poll_data(cx)) {
-                Some(Ok(data)) => {
-                    this.unreleased = data.len();
-                    return Poll::Ready(Some(Ok(Frame::data(data))));
-                }
-                Some(Err(error)) if error.is_reset() && error.reason() == Some(H2Reason::NO_ERROR) => {
-                    return Poll::Ready(None);
-                }
-                Some(Err(error)) => return Poll::Ready(Some(Err(error))),
-                None => this.data_done = true,
+        match ready!(self.get_mut().body.poll_frame(cx)) {
+            // The endpoint wants no more of the request, and has said all it had to say.
+            Some(Err(error)) if error.is_reset() && error.reason() == Some(H2Reason::NO_ERROR) => {
+                Poll::Ready(None)
             }
-        }
-        match ready!(this.stream.poll_trailers(cx)) {
-            Ok(Some(trailers)) => Poll::Ready(Some(Ok(Frame::trailers(trailers)))),
-            Ok(None) => Poll::Ready(None),
-            Err(error) => Poll::Ready(Some(Err(error))),
+            frame => Poll::Ready(frame),
         }
     }
 
     fn is_end_stream(&self) -> bool {
-        self.stream.is_end_stream()
+        self.body.is_end_stream()
     }
 }
