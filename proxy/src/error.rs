@@ -48,11 +48,13 @@ pub enum Reason {
     BadRequest,
     /// The app stopped sending its request body.
     RequestBodyBroken,
+    /// Nothing more of the request body came for the idle timeout.
+    RequestBodyTimeout,
 }
 
 impl Reason {
     /// All reasons, for the reference page.
-    pub const ALL: [Reason; 14] = [
+    pub const ALL: [Reason; 15] = [
         Reason::UnknownService,
         Reason::Loop,
         Reason::NoEndpoints,
@@ -67,6 +69,7 @@ impl Reason {
         Reason::InvalidResponse,
         Reason::BadRequest,
         Reason::RequestBodyBroken,
+        Reason::RequestBodyTimeout,
     ];
 
     /// The word in `x-bowline-error`, metrics and logs.
@@ -86,6 +89,7 @@ impl Reason {
             Reason::InvalidResponse => "invalid_response",
             Reason::BadRequest => "bad_request",
             Reason::RequestBodyBroken => "request_body_broken",
+            Reason::RequestBodyTimeout => "request_body_timeout",
         }
     }
 
@@ -112,6 +116,9 @@ impl Reason {
                 "The app's request can't be forwarded: no host, a bad target, a method that is not taken."
             }
             Reason::RequestBodyBroken => "The app stopped sending its request body.",
+            Reason::RequestBodyTimeout => {
+                "The app sent nothing more of its request body for `idleTimeoutSeconds`, and the endpoint waited for it."
+            }
         }
     }
 
@@ -132,6 +139,7 @@ impl Reason {
             }
             Reason::Loop => StatusCode::LOOP_DETECTED,
             Reason::BadRequest | Reason::RequestBodyBroken => StatusCode::BAD_REQUEST,
+            Reason::RequestBodyTimeout => StatusCode::REQUEST_TIMEOUT,
         }
     }
 
@@ -145,7 +153,7 @@ impl Reason {
         match self {
             Reason::AttemptTimeout | Reason::ResponseTimeout | Reason::RequestTimeout => 4,
             Reason::InvalidResponse | Reason::BadRequest => 13,
-            Reason::RequestBodyBroken => 1,
+            Reason::RequestBodyBroken | Reason::RequestBodyTimeout => 1,
             _ => 14,
         }
     }
@@ -153,7 +161,7 @@ impl Reason {
     /// Who failed.
     pub fn source(self) -> Source {
         match self {
-            Reason::BadRequest | Reason::RequestBodyBroken => Source::Downstream,
+            Reason::BadRequest | Reason::RequestBodyBroken | Reason::RequestBodyTimeout => Source::Downstream,
             Reason::UnknownService | Reason::Loop | Reason::NoEndpoints => Source::Proxy,
             _ => Source::Upstream,
         }

@@ -34,6 +34,11 @@ const MAX_HEAD: usize = 60 * 1024;
 /// Most bytes read or written at once.
 const MAX_BUFFER: usize = 64 * 1024;
 
+/// What a client hears whose request head did not come in time.
+const HEAD_TIMEOUT: &[u8] = b"HTTP/1.1 408 Request Timeout\r\nx-bowline-error: request_head_timeout\r\n\
+    content-type: text/plain; charset=utf-8\r\ncontent-length: 61\r\nconnection: close\r\n\r\n\
+    bowline: the request head was not complete within 30 seconds\n";
+
 /// Why a connection ended other than by the client's wish.
 #[derive(Debug)]
 pub enum Ended {
@@ -60,9 +65,12 @@ pub async fn serve(downstream: Rc<Downstream>, tcp: TcpStream, mut drain: Signal
         () = activity.close_wanted() => return Ended::Well,
         () = drain.reached(Phase::Closing) => return Ended::Well,
     };
-    let io = Stream::new(tcp, activity.clone(), spoken == Spoken::Http1);
+    if spoken == Spoken::Tls {
+        downstream.tls_came();
+    }
+    let io = Stream::new(tcp, activity.clone(), spoken != Spoken::Http2);
     let result = match spoken {
-        Spoken::Http1 => serve_http1(downstream, TokioIo::new(io), &activity, drain).await,
+        Spoken::Http1 | Spoken::Tls => serve_http1(downstream, TokioIo::new(io), &activity, drain).await,
         // Boxed: connections over HTTP/1.1 are many more, and should not be as large.
         Spoken::Http2 => return Box::pin(http2::serve(downstream, io, drain)).await,
     };
@@ -91,7 +99,8 @@ async fn serve_http1(
         let leaving = signal.has_reached(Phase::Leaving);
         async move {
             let guard = InFlight::new(&downstream);
-            let mut response = forward(&downstream, request.map(AppBody::Http1)).await;
+            let mut response =
+                forward(&downstream, request.map(|body| AppBody::http1(body, &downstream.activity))).await;
             if leaving && !downstream.has_tunnel() {
                 response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
             }
@@ -107,6 +116,13 @@ async fn serve_http1(
         .serve_connection(io, service);
     match until_asked(Pin::new(&mut connection), activity, &mut drain, Phase::Closing).await {
         Some(result) => result?,
+        None if activity.is_blocked() => return Ok(()),
+        None if activity.is_head_late() => {
+            // hyper has no words for this, and nothing else is under way.
+            let http1::Parts { io, .. } = connection.into_parts();
+            let _ = io.into_inner().into_inner().try_write(HEAD_TIMEOUT);
+            return Ok(());
+        }
         None => {
             Pin::new(&mut connection).graceful_shutdown();
             tokio::select! {

@@ -19,10 +19,16 @@ pub enum Spoken {
     Http1,
     /// HTTP/2 with prior knowledge.
     Http2,
+    /// TLS: the app has been told `https://`. hyper's parser refuses it as well.
+    Tls,
 }
 
 /// What the bytes seen so far mean; `None`: too few to tell.
 fn judge(seen: &[u8]) -> Option<Spoken> {
+    // A handshake record of any TLS version (RFC 8446 5.1).
+    if let [0x16, 3, ..] = seen {
+        return Some(Spoken::Tls);
+    }
     let n = seen.len().min(PREFACE.len());
     match seen[..n] == PREFACE[..n] {
         false => Some(Spoken::Http1),
@@ -70,6 +76,7 @@ mod tests {
         assert_eq!(judge(b"PO"), Some(Spoken::Http1));
         assert_eq!(judge(b"GET / HTTP/1.1\r\n"), Some(Spoken::Http1));
         assert_eq!(judge(b"PRI * HTTP/1.1\r\n"), Some(Spoken::Http1));
-        assert_eq!(judge(b"\x16\x03\x01"), Some(Spoken::Http1));
+        assert_eq!(judge(b"\x16\x03\x01"), Some(Spoken::Tls));
+        assert_eq!(judge(b"\x16\x04"), Some(Spoken::Http1));
     }
 }

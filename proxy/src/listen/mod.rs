@@ -88,6 +88,24 @@ impl Downstream {
         self.tunnel.borrow_mut().take()
     }
 
+    /// The app speaks TLS, which is told in the log: the first time, and then ever less often.
+    #[cold]
+    pub fn tls_came(&self) {
+        let seen = &self.worker.counters().tls;
+        seen.inc();
+        if seen.get().is_power_of_two() {
+            let alias = match &self.arrival {
+                Arrival::Vip(alias) => alias,
+                Arrival::ForwardProxy => "the forward proxy",
+            };
+            tracing::warn!(
+                alias,
+                times = seen.get(),
+                "an app speaks TLS where plain HTTP is spoken: let it call http://, or declare appProtocol: tcp"
+            );
+        }
+    }
+
     /// The worker that carries it.
     pub fn worker(&self) -> &Rc<Worker> {
         &self.worker

@@ -33,8 +33,10 @@ pub struct Activity {
     idle_since: AtomicU32,
     /// The connection is a tunnel, and may be idle for so many seconds; 0: it is none.
     tunnel_idle: AtomicU32,
-    /// Since when the socket has taken nothing of what is to be written, on an HTTP/2 connection; 0: it does.
+    /// Since when the socket has taken nothing of what is to be written, 0: it does.
     blocked_since: AtomicU32,
+    /// Since when an endpoint has waited for more of a request body over HTTP/1.1; 0: it doesn't.
+    body_since: AtomicU32,
     /// The worker's seconds, copied here once a second so that nobody has to read a clock.
     seconds: AtomicU32,
     close: Notify,
@@ -48,6 +50,8 @@ pub enum Late {
     Idle,
     /// A request head did not come in time.
     Head,
+    /// An endpoint has waited for the rest of a request body for the idle timeout.
+    Body,
     /// It has not read anything for the idle timeout, and there is something for it to read.
     Blocked,
 }
@@ -71,6 +75,7 @@ impl Activity {
     /// A response has ended.
     pub fn request_ended(&self) {
         self.in_flight.store(self.in_flight.load(Relaxed).saturating_sub(1), Relaxed);
+        self.body_since.store(0, Relaxed);
         self.idle_since.store(self.seconds.load(Relaxed), Relaxed);
     }
 
@@ -98,6 +103,22 @@ impl Activity {
     /// Whether it is closed because the app reads nothing.
     pub fn is_blocked(&self) -> bool {
         self.blocked_since.load(Relaxed) != 0
+    }
+
+    /// Whether it is closed because the head of its next request trickles in.
+    pub fn is_head_late(&self) -> bool {
+        self.is_close_wanted() && !self.is_busy() && self.head_since.load(Relaxed) != 0
+    }
+
+    /// Notes whether a request body is waited for, and returns whether that has been for too long.
+    pub fn request_body_waits(&self, waits: bool) -> bool {
+        match (waits, self.body_since.load(Relaxed)) {
+            (true, 0) => self.body_since.store(self.seconds(), Relaxed),
+            (true, _) => return self.is_close_wanted(),
+            (false, 1..) => self.body_since.store(0, Relaxed),
+            (false, 0) => {}
+        }
+        false
     }
 
     /// Whether any request is between its head and the end of its response.
@@ -132,6 +153,11 @@ impl Activity {
         match self.blocked_since.load(Relaxed) {
             0 => {}
             since if idle.is_some_and(|idle| beyond(since, idle)) => return Some(Late::Blocked),
+            _ => {}
+        }
+        match self.body_since.load(Relaxed) {
+            0 => {}
+            since if idle.is_some_and(|idle| beyond(since, idle)) => return Some(Late::Body),
             _ => {}
         }
         if self.in_flight.load(Relaxed) > 0 {
@@ -237,9 +263,7 @@ impl AsyncWrite for Stream {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let written = Pin::new(&mut this.tcp).poll_write(cx, buf);
-        if !this.heads {
-            this.activity.written(written.is_pending());
-        }
+        this.activity.written(written.is_pending());
         written
     }
 
@@ -250,9 +274,7 @@ impl AsyncWrite for Stream {
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let written = Pin::new(&mut this.tcp).poll_write_vectored(cx, bufs);
-        if !this.heads {
-            this.activity.written(written.is_pending());
-        }
+        this.activity.written(written.is_pending());
         written
     }
 
@@ -350,6 +372,25 @@ mod tests {
         assert_eq!(activity.late(302, IDLE), Some(Late::Blocked));
         activity.written(false);
         assert_eq!(activity.late(303, IDLE), None);
+    }
+
+    #[test]
+    fn a_request_body_that_is_waited_for_is_late_after_the_idle_timeout() {
+        let activity = Activity::new(1);
+        activity.request_began();
+        assert!(!activity.request_body_waits(true));
+        activity.late(200, IDLE);
+        // Something came.
+        activity.request_body_waits(false);
+        assert!(!activity.request_body_waits(true));
+        assert_eq!(activity.late(500, IDLE), None);
+        assert_eq!(activity.late(501, IDLE), Some(Late::Body));
+        assert!(!activity.request_body_waits(true));
+        activity.ask_to_close();
+        assert!(activity.request_body_waits(true));
+        // A response that has begun without the body's end may take as long as it likes.
+        activity.request_body_waits(false);
+        assert_eq!(activity.late(1_000, IDLE), None);
     }
 
     #[test]

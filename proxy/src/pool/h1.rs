@@ -22,6 +22,7 @@ use tokio::net::TcpStream;
 use super::Upstream;
 use super::waker::Relay;
 use crate::error::{Fault, Reason};
+use crate::http::app_body::AppError;
 use crate::http::attempt::Deadline;
 use crate::http::replay::RequestBody;
 use crate::net::Socket;
@@ -183,7 +184,10 @@ fn classify(error: &hyper::Error, reused: bool) -> Fault {
         return Fault { stale: reused, ..fault };
     }
     if error.is_body_write_aborted() || error.is_user() {
-        return Fault::new(Reason::RequestBodyBroken, error);
+        return match std::error::Error::source(error).and_then(|cause| cause.downcast_ref::<AppError>()) {
+            Some(cause) => cause.fault(),
+            None => Fault::new(Reason::RequestBodyBroken, error),
+        };
     }
     match std::error::Error::source(error) {
         Some(cause) => Fault::new(Reason::Reset, format_args!("{error}: {cause}")),

@@ -95,7 +95,7 @@ metrics! {
     DOWNSTREAM_ACCEPTS = Counter "bowline_downstream_accepts_total" ["listener"]
         "Connections accepted from the app, by listener: vip or forward_proxy.";
     DOWNSTREAM_ERRORS = Counter "bowline_downstream_errors_total" ["kind"]
-        "Connections from the app that ended in an error, by kind: protocol (what it sent is not HTTP), flood (over HTTP/2 it reset most of its requests at once, or sent more frames of some kind than any client has to), timeout (a head that trickled in, or nothing read for the idle timeout), broken, panic (of an HTTP/2 stream as well).";
+        "Connections from the app that ended in an error, by kind: protocol (what it sent is not HTTP), tls (of those, TLS where plain HTTP is spoken), flood (over HTTP/2 it reset most of its requests at once, or sent more frames of some kind than any client has to), timeout (a head that trickled in, or nothing read for the idle timeout), broken, panic (of an HTTP/2 stream as well).";
     MESH_GENERATION = Gauge "bowline_mesh_generation" []
         "The number of the mesh that is in force; 1 is the one the proxy started with.";
     MESH_RELOADS = Counter "bowline_mesh_reloads_total" ["result"]

@@ -265,6 +265,8 @@ pub struct DownstreamCounters {
     pub protocol_errors: Counter,
     /// Connections on which the client sent more of something than any client has to.
     pub floods: Counter,
+    /// Connections that began with TLS.
+    pub tls: Counter,
     /// Connections that were closed because the app took too long.
     pub timeouts: Counter,
     /// Connections that broke in the middle of a message.

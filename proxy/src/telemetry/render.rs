@@ -323,6 +323,7 @@ fn downstream(page: &mut Page, sources: &Sources<'_>) {
     page.family(&m::DOWNSTREAM_ERRORS);
     page.sample(&m::DOWNSTREAM_ERRORS, &["protocol"], sum(|c| c.protocol_errors.get()));
     page.sample(&m::DOWNSTREAM_ERRORS, &["flood"], sum(|c| c.floods.get()));
+    page.sample(&m::DOWNSTREAM_ERRORS, &["tls"], sum(|c| c.tls.get()));
     page.sample(&m::DOWNSTREAM_ERRORS, &["timeout"], sum(|c| c.timeouts.get()));
     page.sample(&m::DOWNSTREAM_ERRORS, &["broken"], sum(|c| c.broken.get()));
     page.sample(&m::DOWNSTREAM_ERRORS, &["panic"], sum(|c| c.panics.get()));

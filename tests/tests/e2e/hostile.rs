@@ -329,5 +329,6 @@ async fn a_client_hello_is_refused_whole_or_in_pieces() {
     raw.reset();
     proxy.get("server", "/").await.expect(200);
     assert_eq!(backend.count(), 1);
+    proxy.logged("an app speaks TLS where plain HTTP is spoken").await;
     assert_eq!(proxy.metric("bowline_downstream_errors_total", &[("kind", "panic")]).await, 0.0);
 }

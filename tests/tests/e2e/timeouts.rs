@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use bowline_tests::sockets::BlackHole;
 use bowline_tests::wait::within;
-use bowline_tests::{Backend, Raw, Reply, service, url};
+use bowline_tests::{Backend, H2Backend, Raw, Reply, service, url};
 use serde_json::json;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -183,4 +183,67 @@ async fn a_request_under_way_is_not_idle() {
     let server = service("server").at(&backend).with("timeout", json!({ "idleTimeoutSeconds": 1 }));
     let proxy = crate::proxy().mesh(server).start().await;
     proxy.get("server", "/").await.expect(200);
+}
+
+/// Case 19: a head of which a byte comes now and then. Its limit is 30 s, and no byte prolongs it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_head_that_trickles_in_is_answered_with_408() {
+    let backend = Backend::start(|_| Reply::ok("")).await;
+    let proxy = crate::proxy().mesh(service("server").at(&backend)).start().await;
+    let mut raw = Raw::connect(proxy.outbound).await;
+    raw.send(format!("GET {} HTTP/1.1\r\nHost: x\r\nSlow: ", url("server", "/"))).await;
+    let trickle = async {
+        loop {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            if raw.wire.send("s").await.is_err() {
+                return;
+            }
+            // What has come is looked at by `try_read`: the answer must not be read away.
+            if raw.wire.tcp.ready(tokio::io::Interest::READABLE).await.is_ok_and(|ready| ready.is_readable())
+            {
+                return;
+            }
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(300), trickle).await.expect("the proxy has had enough");
+    assert_eq!(raw.response().await.expect(408).header("x-bowline-error"), Some("request_head_timeout"));
+    raw.closed().await;
+    assert_eq!(backend.count(), 0);
+    proxy.metric_is("bowline_downstream_errors_total", &[("kind", "timeout")], 1.0).await;
+}
+
+/// Case 19: a body of which nothing more comes, to endpoints of both kinds.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_body_that_stops_is_answered_with_408() {
+    let h1 = Backend::start(|_| Reply::ok("")).await;
+    let h2 = H2Backend::start(|mut stream| async move {
+        while stream.body.data().await.is_some_and(|data| data.is_ok()) {}
+    })
+    .await;
+    for server in [service("server").at(&h1), service("server").at(&h2).with("appProtocol", json!("http2"))] {
+        let server = server.with("timeout", json!({ "idleTimeoutSeconds": 1 }));
+        let proxy = crate::proxy().mesh(server).start().await;
+        let mut raw = Raw::connect(proxy.outbound).await;
+        let target = url("server", "/");
+        raw.send(format!("POST {target} HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nhalf")).await;
+        let answer = raw.response().await;
+        assert_eq!(answer.expect(408).header("x-bowline-error"), Some("request_body_timeout"));
+        raw.closed().await;
+        let labels = [("service", "server"), ("reason", "request_body_timeout")];
+        proxy.metric_is("bowline_local_responses_total", &labels, 1.0).await;
+    }
+    h1.was_left(1).await;
+}
+
+/// Case 18, over HTTP/1.1: an app that reads nothing of a large response.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_app_that_reads_nothing_is_left_after_the_idle_timeout() {
+    let backend = Backend::start(|_| Reply::raw("HTTP/1.1 200 OK\r\n\r\n").then(Reply::flood())).await;
+    let server = service("server").at(&backend).with("timeout", json!({ "idleTimeoutSeconds": 1 }));
+    let proxy = crate::proxy().mesh(server).start().await;
+    let mut raw = Raw::connect(proxy.outbound).await;
+    raw.send(format!("GET {} HTTP/1.1\r\nHost: x\r\n\r\n", url("server", "/"))).await;
+    backend.was_left(1).await;
+    proxy.metric_is("bowline_downstream_errors_total", &[("kind", "timeout")], 1.0).await;
+    proxy.metric_is("bowline_downstream_connections", &[], 0.0).await;
 }

@@ -12,7 +12,7 @@ use http::{Request, Response};
 use http_body::{Body, Frame};
 
 use super::Connection;
-use crate::error::{Fault, Reason};
+use crate::error::{Fault, Reason, Source};
 use crate::h2_body::H2Body;
 use crate::http::attempt::Deadline;
 use crate::http::replay::RequestBody;
@@ -120,7 +120,7 @@ fn poll_head(
         *upload = None;
         // Any other fault of the upload is the stream's, and the response tells more of it.
         if let Err(fault) = result
-            && fault.reason == Reason::RequestBodyBroken
+            && fault.reason.source() == Source::Downstream
         {
             return Poll::Ready(Err(fault));
         }
@@ -216,7 +216,7 @@ impl Future for Upload {
                 Some(Err(error)) => {
                     // The app's side broke: say so to the endpoint rather than pass off half a body as a whole one.
                     stream.send_reset(H2Reason::CANCEL);
-                    return Poll::Ready(Err(Fault::new(Reason::RequestBodyBroken, error)));
+                    return Poll::Ready(Err(error.fault()));
                 }
             }
         }
