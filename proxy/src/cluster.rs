@@ -209,6 +209,11 @@ impl Flight {
         self.cluster.state.borrow().service.policy.idle
     }
 
+    /// The service whose endpoint it is, as of now.
+    pub fn service(&self) -> Arc<Service> {
+        self.cluster.service()
+    }
+
     /// When it began.
     pub fn started(&self) -> Tick {
         self.started

@@ -91,16 +91,23 @@ impl Tunnel {
         }
         activity.tunnel_began(self.idle);
         let counters = self.open.counters.clone();
+        let endpoint = self.open.endpoint.clone();
         let (mut app, mut upstream) = (app, self.upstream);
         let (mut out, mut back) = (Half::new(early), Half::new(std::mem::take(&mut self.early)));
         let both = poll_fn(|cx| {
             let sent = out.poll(cx, &mut app, &mut upstream, |n| {
                 activity.bytes_passed();
                 counters.sent.add(n as u64);
+                if let Some(endpoint) = &endpoint {
+                    endpoint.bytes_sent.add(n as u64);
+                }
             })?;
             let received = back.poll(cx, &mut upstream, &mut app, |n| {
                 activity.bytes_passed();
                 counters.received.add(n as u64);
+                if let Some(endpoint) = &endpoint {
+                    endpoint.bytes_received.add(n as u64);
+                }
             })?;
             if sent.is_ready() && received.is_ready() {
                 Poll::Ready(io::Result::Ok(()))
@@ -109,6 +116,7 @@ impl Tunnel {
             }
         });
         let outcome = until_asked(pin!(both), activity, &mut drain, Phase::Ended).await;
+        let service = self.flight.as_ref().map(|flight| flight.service().name.clone());
         let peer = self.flight.as_ref().map(|flight| flight.upstream().addr);
         let peer = peer.map(tracing::field::display);
         self.open.end = match outcome {
@@ -123,7 +131,13 @@ impl Tunnel {
             }
             None if activity.is_close_wanted() => {
                 let seconds = self.idle.map(|idle| idle.as_secs_f64());
-                tracing::debug!(endpoint = peer, seconds, "a tunnel was closed: idle timeout");
+                // Both its ends lose a connection that they may have counted on: they should find out why.
+                tracing::info!(
+                    service,
+                    endpoint = peer,
+                    seconds,
+                    "a tunnel (TCP, WebSocket, CONNECT) was closed: nothing passed for idleTimeoutSeconds"
+                );
                 TunnelEnd::Idle
             }
             None => TunnelEnd::Drained,

@@ -283,11 +283,11 @@ impl Proxy {
         endpoints.iter().find(|endpoint| endpoint["address"] == addr.to_string()).cloned()
     }
 
-    /// Waits until `/endpoints` gives this endpoint this state.
-    pub async fn endpoint_is(&self, addr: SocketAddr, state: &str) {
+    /// Waits until `/endpoints` gives this endpoint this state, and returns all it says.
+    pub async fn endpoint_is(&self, addr: SocketAddr, state: &str) -> Value {
         let what = format!("{addr} is {state}");
         eventually(&what, async || self.endpoint(addr).await.filter(|endpoint| endpoint["state"] == state))
-            .await;
+            .await
     }
 
     /// The address at which a service's first alias is served.

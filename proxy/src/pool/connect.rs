@@ -7,8 +7,8 @@ use socket2::SockRef;
 use tokio::net::TcpStream;
 
 use super::Upstream;
+use super::socket::Metered;
 use crate::error::{Fault, Reason};
-use crate::net::Socket;
 
 /// Bytes that the peer has not acknowledged for this long mean that it is gone. The kernel counts a closed receive window
 /// too, so less would cut off uploads to an endpoint that pauses before it reads. Requests do not wait for this: an
@@ -16,11 +16,14 @@ use crate::net::Socket;
 const USER_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Connects to the endpoint and counts the result.
-pub(super) async fn tcp(upstream: &Upstream, timeout: Duration) -> Result<Socket, Fault> {
+pub(super) async fn tcp(upstream: &Upstream, timeout: Duration) -> Result<Metered, Fault> {
     let result = match tokio::time::timeout(timeout, TcpStream::connect(upstream.addr)).await {
-        Ok(Ok(stream)) => prepare(stream).map_err(|error| {
-            Fault::unsent(Reason::ConnectFailure, format_args!("{}: {error}", upstream.addr))
-        }),
+        Ok(Ok(stream)) => match prepare(&stream) {
+            Ok(()) => Ok(Metered::new(stream, upstream.counters.clone())),
+            Err(error) => {
+                Err(Fault::unsent(Reason::ConnectFailure, format_args!("{}: {error}", upstream.addr)))
+            }
+        },
         Ok(Err(error)) => {
             Err(Fault::unsent(Reason::ConnectFailure, format_args!("{}: {error}", upstream.addr)))
         }
@@ -36,8 +39,7 @@ pub(super) async fn tcp(upstream: &Upstream, timeout: Duration) -> Result<Socket
     result
 }
 
-fn prepare(stream: TcpStream) -> io::Result<Socket> {
+fn prepare(stream: &TcpStream) -> io::Result<()> {
     stream.set_nodelay(true)?;
-    SockRef::from(&stream).set_tcp_user_timeout(Some(USER_TIMEOUT))?;
-    Ok(Socket::new(stream))
+    SockRef::from(stream).set_tcp_user_timeout(Some(USER_TIMEOUT))
 }

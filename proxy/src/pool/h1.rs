@@ -20,12 +20,12 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
 use super::Upstream;
+use super::socket::Metered;
 use super::waker::Relay;
 use crate::error::{Fault, Reason};
 use crate::http::app_body::AppError;
 use crate::http::attempt::Deadline;
 use crate::http::replay::RequestBody;
-use crate::net::Socket;
 use crate::telemetry::metrics::EndpointCounters;
 
 /// Most header fields a response may have; the same as for requests.
@@ -37,7 +37,7 @@ const MAX_BUFFER: usize = 64 * 1024;
 /// A connection and the handle that sends on it.
 pub struct Connection {
     sender: http1::SendRequest<RequestBody>,
-    io: http1::Connection<TokioIo<Socket>, RequestBody>,
+    io: http1::Connection<TokioIo<Metered>, RequestBody>,
     /// Sweeps since it was last used.
     pub(super) idle_for: u32,
     /// It has carried a response before: a close without an answer may be a keep-alive race.

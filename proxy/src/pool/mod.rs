@@ -4,6 +4,7 @@
 mod connect;
 pub mod h1;
 pub mod h2;
+mod socket;
 mod waker;
 
 use std::cell::{Cell, RefCell};
@@ -78,7 +79,7 @@ impl Upstream {
 
     /// A connection that is no part of the pool.
     pub async fn connect(&self, timeout: Duration) -> Result<tokio::net::TcpStream, Fault> {
-        connect::tcp(self, timeout).await.map(crate::net::Socket::into_inner)
+        connect::tcp(self, timeout).await.map(socket::Metered::into_inner)
     }
 
     /// A place for one more stream on an HTTP/2 connection.

@@ -78,6 +78,8 @@ metrics! {
         "Open connections to the endpoint, idle ones included.";
     ENDPOINT_CONNECTS = Counter "bowline_endpoint_connects_total" ["service", "endpoint", "result"]
         "Connections opened to the endpoint, by result: ok or failed.";
+    ENDPOINT_BYTES = Counter "bowline_endpoint_bytes_total" ["service", "endpoint", "direction"]
+        "Bytes exchanged with the endpoint, heads and framing included, by direction: sent or received.";
     ENDPOINT_EJECTED = Gauge "bowline_endpoint_ejected" ["service", "endpoint"]
         "1 while outlier detection keeps the endpoint out, else 0.";
     EJECTIONS = Counter "bowline_ejections_total" ["service", "endpoint"]

@@ -246,6 +246,10 @@ pub struct EndpointCounters {
     pub in_flight: Gauge,
     /// Open connections.
     pub connections: Gauge,
+    /// Bytes written to its connections.
+    pub bytes_sent: Counter,
+    /// Bytes read from them.
+    pub bytes_received: Counter,
     /// Connections that were opened.
     pub connects: Counter,
     /// Connections that could not be opened.

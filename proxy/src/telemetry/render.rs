@@ -274,6 +274,13 @@ fn endpoints(page: &mut Page, sources: &Sources<'_>) {
         page.sample(&m::ENDPOINT_CONNECTS, &[&service.name, addr, "ok"], ok);
         page.sample(&m::ENDPOINT_CONNECTS, &[&service.name, addr, "failed"], failed);
     }
+    page.family(&m::ENDPOINT_BYTES);
+    for (service, endpoint, addr) in &all {
+        let counters = &endpoint.shared.counters;
+        page.sample(&m::ENDPOINT_BYTES, &[&service.name, addr, "sent"], counters.sum(|c| c.bytes_sent.get()));
+        let received = counters.sum(|c| c.bytes_received.get());
+        page.sample(&m::ENDPOINT_BYTES, &[&service.name, addr, "received"], received);
+    }
     page.family(&m::ENDPOINT_EJECTED);
     for (service, endpoint, addr) in &all {
         let ejected = endpoint.shared.health.is_ejected(sources.now);

@@ -146,6 +146,9 @@ async fn metrics_count_what_has_happened() {
     assert!(of("_sum") >= 0.1 && of("_sum") < 10.0, "{}", of("_sum"));
     assert_eq!(scrape.sum("bowline_downstream_accepts_total", &[("listener", "forward_proxy")]), 10.0);
     assert_eq!(scrape.sum("bowline_endpoint_connects_total", &[("result", "ok")]), 1.0);
+    let [sent, received] = ["sent", "received"]
+        .map(|direction| scrape.sum("bowline_endpoint_bytes_total", &[("direction", direction)]));
+    assert!((500.0..5000.0).contains(&sent) && (400.0..4000.0).contains(&received), "{sent}, {received}");
     assert!(scrape.sum("process_resident_memory_bytes", &[]) > 1e6);
     assert!(scrape.sum("process_open_fds", &[]) > 5.0);
     assert!(scrape.sum("process_start_time_seconds", &[]) > 1.7e9);

@@ -178,11 +178,29 @@ async fn a_fast_429_does_not_attract_traffic() {
     .await;
     // 429 is not retried and ejects nobody: the balancer alone can help.
     let proxy = crate::proxy().mesh(service("server").at_all(&backends)).start().await;
-    let load = bowline_tests::Load::start(proxy.outbound, &bowline_tests::url("server", "/"), 300, 16);
+    let load = Load::start(proxy.outbound, &url("server", "/"), 300, 16);
     let all = || backends.iter().map(Backend::count).sum::<usize>();
     eventually("the load goes on", async || (all() >= 1000).then_some(())).await;
     load.stop().await;
     let share = backends[0].count() as f64 / all() as f64;
     eprintln!("{:.1} % of requests refused", share * 100.0);
     assert!(share < 0.2, "it drew {share} of the traffic: a third would be its part");
+}
+
+/// An endpoint whose answers begin well and break off is found out as well.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_endpoint_that_breaks_its_answers_off_is_ejected() {
+    let [bad, good] = Backend::several(|n, _| match n {
+        0 => Reply::raw("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf").then_close(),
+        _ => Reply::ok("whole").after(Duration::from_millis(5)),
+    })
+    .await;
+    let proxy = crate::proxy().mesh(service("server").at_all([&bad, &good])).start().await;
+    let load = Load::start(proxy.outbound, &url("server", "/"), 200, 8);
+    let ejected = proxy.endpoint_is(bad.addr(), "ejected").await;
+    assert!(ejected["consecutiveFailures"].as_u64() >= Some(5), "{ejected}");
+    let before = bad.count();
+    good.has_received(good.count() + 200).await;
+    assert!(bad.count() <= before + 8, "it went on getting requests");
+    load.stop().await;
 }

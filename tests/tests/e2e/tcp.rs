@@ -193,7 +193,7 @@ async fn an_idle_connection_is_closed_and_a_busy_one_is_not() {
     }
     busy.send("y").await;
     within("an echo", busy.wire.exactly(1)).await.expect("an echo");
-    proxy.logged("a tunnel was closed: idle timeout").await;
+    proxy.logged("nothing passed for idleTimeoutSeconds").await;
     proxy.metric_is("bowline_tunnels_ended_total", &[("end", "idle")], 1.0).await;
 }
 

@@ -152,7 +152,7 @@ async fn a_tunnel_ends_when_nothing_is_said_for_the_idle_timeout() {
         exactly(&mut raw, 1).await;
     }
     raw.closed().await;
-    proxy.logged("a tunnel was closed: idle timeout").await;
+    proxy.logged("nothing passed for idleTimeoutSeconds").await;
     proxy.metric_is("bowline_tunnels_ended_total", &[("end", "idle")], 1.0).await;
 }
 
