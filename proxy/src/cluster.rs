@@ -286,6 +286,7 @@ impl Flight {
     pub fn broken(mut self, error: &dyn std::error::Error) {
         let now = self.cluster.clock.now();
         self.cluster.counters.broken_bodies.inc();
+        self.upstream.counters.broken.inc();
         tracing::debug!(endpoint = %self.upstream.addr, %error, "a response broke off");
         self.report(now, false);
         self.finish(now, End::Failure);

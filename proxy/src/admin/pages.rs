@@ -135,7 +135,9 @@ fn summary(
         connections,
         expected_milliseconds: expected_nanos.map(|nanos| nanos / 1e6),
         attempts: Class::ALL.into_iter().map(of).sum(),
-        failures: of(Class::None) + of(Class::ServerError),
+        failures: of(Class::None)
+            + of(Class::ServerError)
+            + shared.counters.sum(|counters| counters.broken.get()),
     }
 }
 

@@ -242,6 +242,8 @@ pub struct EndpointCounters {
     pub attempts: [Counter; Class::COUNT],
     /// Latency of attempts to the response head.
     pub duration: Histogram,
+    /// Answers that broke off after their head.
+    pub broken: Counter,
     /// Attempts under way.
     pub in_flight: Gauge,
     /// Open connections.

@@ -198,7 +198,7 @@ async fn an_endpoint_that_breaks_its_answers_off_is_ejected() {
     let proxy = crate::proxy().mesh(service("server").at_all([&bad, &good])).start().await;
     let load = Load::start(proxy.outbound, &url("server", "/"), 200, 8);
     let ejected = proxy.endpoint_is(bad.addr(), "ejected").await;
-    assert!(ejected["consecutiveFailures"].as_u64() >= Some(5), "{ejected}");
+    assert!(ejected["failures"].as_u64() >= Some(5), "{ejected}");
     let before = bad.count();
     good.has_received(good.count() + 200).await;
     assert!(bad.count() <= before + 8, "it went on getting requests");
