@@ -16,7 +16,6 @@ use crate::clock::Clock;
 use crate::config::{Cli, Command, Health, Run};
 use crate::discovery::{Discovery, Refused};
 use crate::drain::{self, Drain, Phase};
-use crate::http::server::ACCEPT_WHILE_LEAVING;
 use crate::listen::Arrival;
 use crate::listen::accept::{VipListeners, Workers, accept, bind};
 use crate::snapshot::Published;
@@ -26,6 +25,8 @@ use crate::worker::{self, Shared};
 
 /// Wrong usage or an invalid mesh file.
 const USAGE: u8 = 2;
+/// How long no connection must have been open for the app to count as gone.
+const QUIET: Duration = Duration::from_secs(2);
 /// How often VIP listeners that could not be bound are tried again.
 const REBIND_EVERY: Duration = Duration::from_secs(5);
 
@@ -193,10 +194,13 @@ impl Running {
 
     async fn end(&self, at_a_terminal: bool, grace: Duration) {
         let deadline = Instant::now() + grace;
-        // Whoever pressed Ctrl-C waits for nothing but requests; an orchestrator's stop is seen by others only after a
-        // while, and they may still come.
-        if !(at_a_terminal && self.connections() == 0) {
-            tokio::time::sleep(ACCEPT_WHILE_LEAVING.min(grace)).await;
+        if at_a_terminal {
+            // Whoever pressed Ctrl-C waits for nothing but requests.
+            if self.connections() > 0 {
+                tokio::time::sleep(QUIET.min(grace)).await;
+            }
+        } else {
+            self.app_has_gone(deadline).await;
         }
         self.drain.advance(Phase::Closing);
         while self.connections() > 0 && Instant::now() < deadline {
@@ -206,6 +210,19 @@ impl Running {
             tracing::warn!(connections = self.connections(), "connections are cut: the drain time is over");
         }
         self.drain.advance(Phase::Ended);
+    }
+
+    /// Waits until no connection has been open for a while. An orchestrator may have stopped the app in the same moment,
+    /// and while the app finishes its work it must reach others. A connection that it keeps, idle or not, tells that it
+    /// is there: its kernel closes them when it has gone.
+    async fn app_has_gone(&self, deadline: Instant) {
+        let mut last_seen = Instant::now();
+        while last_seen.elapsed() < QUIET && Instant::now() < deadline {
+            if self.connections() > 0 {
+                last_seen = Instant::now();
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
     }
 
     fn connections(&self) -> i64 {

@@ -79,7 +79,8 @@ pub struct Run {
     #[arg(long, env = "BOWLINE_STATE_DIR", value_name = "DIR")]
     pub state_dir: Option<PathBuf>,
 
-    /// How long SIGTERM lets requests finish before the proxy exits. A second SIGTERM exits at once.
+    /// How long after SIGTERM the app is still served. It ends sooner: two seconds after the app's last connection has
+    /// closed. A second SIGTERM exits at once.
     #[arg(long, env = "BOWLINE_DRAIN_SECONDS", value_name = "N", default_value_t = 20,
           value_parser = clap::value_parser!(u64).range(0..=3600))]
     pub drain_seconds: u64,

@@ -10,7 +10,7 @@ use tokio::sync::watch;
 pub enum Phase {
     /// At work.
     Serving,
-    /// Still accepting, but asking clients to go: `Connection: close` and GOAWAY.
+    /// The app may still be there, and is served: but clients are asked to go, by `Connection: close` and GOAWAY.
     Leaving,
     /// Connections that carry nothing at the moment are closed.
     Closing,

@@ -8,7 +8,6 @@ use std::convert::Infallible;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderValue, Request, header};
@@ -182,9 +181,6 @@ impl http_body::Body for Tracked {
         self.body.size_hint()
     }
 }
-
-/// How long the drain goes on accepting before it closes what is idle.
-pub const ACCEPT_WHILE_LEAVING: Duration = Duration::from_secs(2);
 
 #[cfg(test)]
 mod tests {

@@ -71,6 +71,29 @@ async fn new_requests_are_served_while_it_leaves() {
     assert_eq!(proxy.ended().await.code(), Some(0));
 }
 
+/// Case 33: everything is told to stop in the same moment, and the app, while it finishes its work, calls others: on a
+/// connection it has kept, and on a new one.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_app_is_served_until_it_has_gone() {
+    let backend = Backend::start(|_| Reply::ok("well")).await;
+    let mut proxy = crate::proxy().mesh(service("server").at(&backend)).start().await;
+    let (mut kept, mut other) = (Raw::connect(proxy.outbound).await, Raw::connect(proxy.outbound).await);
+    for raw in [&mut kept, &mut other] {
+        raw.call(get("/")).await.expect(200);
+    }
+    proxy.signal(Signal::TERM);
+    proxy.logged("draining").await;
+    // Longer than it waits for an app of which nothing is to be seen.
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    assert_eq!(kept.call(get("/")).await.expect(200).header("connection"), Some("close"));
+    Raw::connect(proxy.outbound).await.call(get("/")).await.expect(200);
+    assert!(proxy.runs());
+    // The app ends, and with it the last of its connections.
+    drop((kept, other));
+    assert_eq!(proxy.ended().await.code(), Some(0));
+    assert_eq!(backend.count(), 4);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn http2_clients_are_told_to_go_away_and_their_streams_finish() {
     let gate = Gate::shut();
