@@ -8,6 +8,7 @@ mod bodies;
 mod bridges;
 mod connect;
 mod dns;
+mod floods;
 mod grpc;
 mod headers;
 mod hostile;

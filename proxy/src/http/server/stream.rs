@@ -217,8 +217,9 @@ impl Sending<'_> {
         let since = *self.stalled_since.get_or_insert(now);
         let patience = self.patience.get_or_insert_with(|| Box::pin(tokio::time::sleep(idle)));
         while patience.as_mut().poll(cx).is_ready() {
+            // More than, because the seconds are whole ones.
             let gone = Duration::from_secs(now.saturating_sub(since).into());
-            if gone >= idle {
+            if gone > idle {
                 return true;
             }
             let rest = (idle - gone).max(Duration::from_secs(1));
