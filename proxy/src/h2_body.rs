@@ -58,6 +58,17 @@ impl Aside {
         self.chunks.push_back(data);
     }
 
+    /// A small piece that came before all the rest, together with those that follow it.
+    fn join(&mut self, first: Bytes) -> Bytes {
+        if !self.chunks.is_empty() {
+            return first;
+        }
+        let mut all = BytesMut::with_capacity(first.len() + self.tail.len());
+        all.extend_from_slice(&first);
+        all.extend_from_slice(&self.tail.split());
+        all.freeze()
+    }
+
     fn pop(&mut self) -> Option<Bytes> {
         match self.chunks.pop_front() {
             Some(chunk) => Some(chunk),
@@ -97,7 +108,10 @@ impl H2Body {
     fn poll_stream(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, h2::Error>>> {
         if !self.data_done.get() {
             match ready!(self.stream.poll_data(cx)) {
-                Some(Ok(data)) => return Poll::Ready(Some(Ok(self.hand_on(data)))),
+                Some(Ok(data)) => {
+                    let data = self.join_small(data, cx);
+                    return Poll::Ready(Some(Ok(self.hand_on(data))));
+                }
                 Some(Err(error)) => return Poll::Ready(Some(Err(error))),
                 None => self.data_done.set(true),
             }
@@ -106,6 +120,20 @@ impl H2Body {
             Ok(Some(trailers)) => Poll::Ready(Some(Ok(Frame::trailers(trailers)))),
             Ok(None) => Poll::Ready(None),
             Err(error) => Poll::Ready(Some(Err(error))),
+        }
+    }
+
+    /// Small pieces that are there already go on in one: on the way out too, h2 keeps each by itself until the socket has
+    /// taken it, and 64 KiB of them byte by byte would be 13 MB.
+    fn join_small(&mut self, data: Bytes, cx: &mut Context<'_>) -> Bytes {
+        if data.len() >= LARGE || self.is_end_stream() {
+            return data;
+        }
+        self.set_aside(cx);
+        match &mut self.aside {
+            None => data,
+            // In front of everything else, so that the order stays.
+            Some(aside) => aside.join(data),
         }
     }
 

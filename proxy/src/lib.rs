@@ -14,6 +14,7 @@ pub mod drain;
 pub mod error;
 pub mod h2_body;
 pub mod http;
+pub mod interim;
 pub mod listen;
 pub mod net;
 pub mod pool;

@@ -5,10 +5,12 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 
-use tokio::net::TcpListener;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{JoinHandle, JoinSet};
 
 use crate::mesh::Endpoint;
+use crate::wait::within;
 use crate::wire::Wire;
 
 /// Frame types (RFC 9113 6).
@@ -17,6 +19,8 @@ pub mod kind {
     pub const DATA: u8 = 0;
     /// HEADERS.
     pub const HEADERS: u8 = 1;
+    /// PRIORITY.
+    pub const PRIORITY: u8 = 2;
     /// RST_STREAM.
     pub const RST_STREAM: u8 = 3;
     /// SETTINGS.
@@ -25,6 +29,10 @@ pub mod kind {
     pub const PING: u8 = 6;
     /// GOAWAY.
     pub const GOAWAY: u8 = 7;
+    /// WINDOW_UPDATE.
+    pub const WINDOW_UPDATE: u8 = 8;
+    /// CONTINUATION.
+    pub const CONTINUATION: u8 = 9;
 }
 
 /// A frame as bytes.
@@ -57,6 +65,151 @@ pub fn ok(stream: u32) -> Vec<u8> {
 #[must_use]
 pub fn rst(stream: u32, code: u32) -> Vec<u8> {
     frame(kind::RST_STREAM, 0, stream, &code.to_be_bytes())
+}
+
+/// WINDOW_UPDATE.
+#[must_use]
+pub fn window_update(stream: u32, by: u32) -> Vec<u8> {
+    frame(kind::WINDOW_UPDATE, 0, stream, &by.to_be_bytes())
+}
+
+/// A field of a header block: a literal that is not indexed, with a name and a value of less than 127 bytes.
+#[must_use]
+pub fn field(name: &str, value: &str) -> Vec<u8> {
+    let mut bytes = vec![0];
+    for text in [name, value] {
+        bytes.push(u8::try_from(text.len()).ok().filter(|n| *n < 127).expect("a short text"));
+        bytes.extend(text.as_bytes());
+    }
+    bytes
+}
+
+/// The header block of a request.
+#[must_use]
+pub fn head(method: &str, authority: &str, path: &str) -> Vec<u8> {
+    let fields = [(":method", method), (":scheme", "http"), (":authority", authority), (":path", path)];
+    fields.into_iter().flat_map(|(name, value)| field(name, value)).collect()
+}
+
+/// A request's HEADERS; `end`: nothing follows.
+#[must_use]
+pub fn request(stream: u32, block: &[u8], end: bool) -> Vec<u8> {
+    frame(kind::HEADERS, 0x4 | u8::from(end), stream, block)
+}
+
+/// A frame that has come.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Frame {
+    /// Its type, of [`kind`].
+    pub kind: u8,
+    /// Its flags.
+    pub flags: u8,
+    /// Its stream.
+    pub stream: u32,
+    /// Its payload.
+    pub payload: Vec<u8>,
+}
+
+impl Frame {
+    /// The code of a RST_STREAM.
+    ///
+    /// # Panics
+    /// It is none.
+    #[must_use]
+    pub fn code(&self) -> u32 {
+        assert_eq!(self.kind, kind::RST_STREAM);
+        u32::from_be_bytes(self.payload[..].try_into().expect("four bytes"))
+    }
+}
+
+/// A client that sends what frames a test likes.
+pub struct FrameClient {
+    wire: Wire,
+}
+
+impl FrameClient {
+    /// Connects and sends the preface, with these settings.
+    ///
+    /// # Panics
+    /// Nobody listens.
+    pub async fn connect(addr: SocketAddr, settings: &[(u16, u32)]) -> Self {
+        let tcp = within("connecting", TcpStream::connect(addr)).await.expect("somebody listens");
+        let mut client = FrameClient { wire: Wire::new(tcp) };
+        let mut payload = Vec::new();
+        for (name, value) in settings {
+            payload.extend(name.to_be_bytes());
+            payload.extend(value.to_be_bytes());
+        }
+        let mut bytes = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
+        bytes.extend(frame(kind::SETTINGS, 0, 0, &payload));
+        client.send(bytes).await.expect("the connection is open");
+        client
+    }
+
+    /// Sends bytes.
+    ///
+    /// # Errors
+    /// The proxy has closed the connection.
+    pub async fn send(&mut self, bytes: impl AsRef<[u8]>) -> io::Result<()> {
+        within("sending", self.wire.send(bytes)).await
+    }
+
+    /// The next frame.
+    ///
+    /// # Errors
+    /// The proxy has closed the connection.
+    pub async fn next(&mut self) -> io::Result<Frame> {
+        within("a frame", next(&mut self.wire)).await
+    }
+
+    /// Reads until a frame of this type comes.
+    ///
+    /// # Panics
+    /// The connection ends before.
+    pub async fn until(&mut self, kind: u8) -> Frame {
+        loop {
+            let frame = self.next().await.expect("a frame");
+            if frame.kind == kind {
+                return frame;
+            }
+        }
+    }
+
+    /// Sends these bytes again and again, reading what comes, until the proxy closes the connection.
+    pub async fn until_closed(self, bytes: &[u8]) {
+        let (mut read, mut write) = self.wire.tcp.into_split();
+        let mut buffer = vec![0; 4096];
+        let reading = async { while matches!(read.read(&mut buffer).await, Ok(1..)) {} };
+        let writing = async {
+            while write.write_all(bytes).await.is_ok() {}
+            // What was written last may still be on its way, with the end of the connection to come.
+            std::future::pending::<()>().await;
+        };
+        within("the connection is closed", async {
+            tokio::select! {
+                () = reading => {}
+                () = writing => {}
+            }
+        })
+        .await;
+    }
+
+    /// Sends these bytes again and again, reading nothing, until the proxy closes the connection.
+    pub async fn until_closed_unread(mut self, bytes: &[u8]) {
+        within("the connection is closed", async { while self.wire.send(bytes).await.is_ok() {} }).await;
+    }
+
+    /// Waits until the proxy has closed the connection.
+    pub async fn closed(mut self) {
+        within("the connection is closed", self.wire.peer_gone()).await;
+    }
+}
+
+async fn next(wire: &mut Wire) -> io::Result<Frame> {
+    let head = wire.exactly(9).await?;
+    let length = u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize;
+    let stream = u32::from_be_bytes([head[5], head[6], head[7], head[8]]);
+    Ok(Frame { kind: head[3], flags: head[4], stream, payload: wire.exactly(length).await? })
 }
 
 /// A backend that answers each HEADERS frame with bytes of the test's choice; no bytes: it closes the connection.
@@ -105,11 +258,8 @@ async fn serve(
     wire.exactly(24).await?;
     wire.send(frame(kind::SETTINGS, 0, 0, &[])).await?;
     loop {
-        let head = wire.exactly(9).await?;
-        let length = u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize;
-        let stream = u32::from_be_bytes([head[5], head[6], head[7], head[8]]);
-        let payload = wire.exactly(length).await?;
-        match (head[3], head[4]) {
+        let Frame { kind, flags, stream, payload } = next(&mut wire).await?;
+        match (kind, flags) {
             (kind::SETTINGS, 0) => wire.send(frame(kind::SETTINGS, 1, 0, &[])).await?,
             (kind::PING, 0) => wire.send(frame(kind::PING, 1, 0, &payload)).await?,
             (kind::HEADERS, _) => {

@@ -209,6 +209,19 @@ impl Stream {
         self.respond.send_response(response, false).expect("the stream is open")
     }
 
+    /// Sends an interim response, such as 103.
+    ///
+    /// # Panics
+    /// The stream is gone already.
+    pub fn interim(&mut self, status: u16, headers: &[(&'static str, &str)]) {
+        let mut response = Response::builder().status(status);
+        for (name, value) in headers {
+            response = response.header(*name, *value);
+        }
+        let response = response.body(()).expect("a valid response");
+        self.respond.send_informational(response).expect("the stream is open");
+    }
+
     /// Sends a whole response.
     pub fn answer(&mut self, status: u16, headers: &[(&'static str, &str)], body: &[u8]) {
         let mut response = Response::builder().status(status);

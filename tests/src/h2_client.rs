@@ -115,6 +115,15 @@ impl H2Client {
         self.try_call(request, body, None).await.expect("a response")
     }
 
+    /// Waits for an interim response, such as 103; `None`: the response itself has come.
+    ///
+    /// # Panics
+    /// The stream is broken.
+    pub async fn interim(response: &mut ResponseFuture) -> Option<Response<()>> {
+        let interim = std::future::poll_fn(|cx| response.poll_informational(cx));
+        within("an interim response", interim).await.map(|response| response.expect("the stream is open"))
+    }
+
     /// Waits for the response head.
     ///
     /// # Panics

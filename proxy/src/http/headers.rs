@@ -186,13 +186,18 @@ pub fn strip_request(head: &mut request::Parts, scan: &Scan) {
 
 /// Takes out of a response what concerns the endpoint's connection only.
 pub fn strip_response(head: &mut response::Parts) {
-    if head.headers.keys().any(is_one_hop) {
+    strip_response_fields(&mut head.headers);
+}
+
+/// The same for an interim response.
+pub fn strip_response_fields(headers: &mut HeaderMap) {
+    if headers.keys().any(is_one_hop) {
         // Where both frame the body, chunks do (RFC 9112 6.3), and a length beside them is an attack on whoever believes
         // it instead.
-        if head.headers.contains_key(header::TRANSFER_ENCODING) {
-            head.headers.remove(header::CONTENT_LENGTH);
+        if headers.contains_key(header::TRANSFER_ENCODING) {
+            headers.remove(header::CONTENT_LENGTH);
         }
-        strip_connection(&mut head.headers);
+        strip_connection(headers);
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod date;
 mod http2;
+mod meter;
 mod stream;
 
 use std::convert::Infallible;

@@ -26,6 +26,7 @@ use crate::error::{Fault, Reason};
 use crate::http::app_body::AppError;
 use crate::http::attempt::Deadline;
 use crate::http::replay::RequestBody;
+use crate::interim;
 use crate::telemetry::metrics::EndpointCounters;
 
 /// Most header fields a response may have; the same as for requests.
@@ -116,12 +117,20 @@ impl Lease {
     /// The fault says whether the endpoint can have seen anything of the request.
     pub async fn exchange(
         &mut self,
-        request: Request<RequestBody>,
+        mut request: Request<RequestBody>,
         mut deadline: Deadline<'_>,
     ) -> Result<Response<Incoming>, Fault> {
         let connection = &mut **self.connection.as_mut().expect("a lease is used once");
         let Connection { sender, io, reused, relay, waker, .. } = connection;
         let reused = *reused;
+        if interim::is_wanted() {
+            hyper::ext::on_informational(&mut request, |hint| {
+                let mut response = Response::new(());
+                *response.status_mut() = hint.status();
+                *response.headers_mut() = hint.headers().clone();
+                interim::note(response);
+            });
+        }
         let mut response = pin!(relay.muted(|| sender.try_send_request(request)));
         let outcome = std::future::poll_fn(|cx| {
             relay.set(cx.waker());

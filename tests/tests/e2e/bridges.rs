@@ -1,7 +1,9 @@
 //! HTTP/1.1 on one side and HTTP/2 on the other, in both directions.
 
+use bowline_tests::h2_backend::read;
 use bowline_tests::h2_client::request;
-use bowline_tests::{Backend, H2Backend, H2Client, Raw, Reply, authority, service, url};
+use bowline_tests::wait::within;
+use bowline_tests::{Backend, Gate, H2Backend, H2Client, Raw, Reply, authority, service, url};
 use http::HeaderMap;
 use serde_json::json;
 
@@ -168,7 +170,7 @@ async fn many_http2_streams_spread_over_http1_connections() {
 
 /// Case 53.
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "bug: 1xx responses of endpoints are dropped"]
+#[ignore = "bug: hyper's server can't send interim responses over HTTP/1.1"]
 async fn early_hints_reach_the_app() {
     let backend = Backend::start(|_| {
         Reply::raw("HTTP/1.1 103 Early Hints\r\nLink: </style.css>\r\n\r\n").then(Reply::ok("x"))
@@ -178,4 +180,63 @@ async fn early_hints_reach_the_app() {
     let answer = proxy.get("server", "/").await;
     assert_eq!(answer.expect(200).text(), "x", "the hint does not get in the way");
     assert_eq!(answer.interim, [103]);
+}
+
+/// Case 53, to clients over HTTP/2: as it comes, not with the response.
+#[tokio::test(flavor = "multi_thread")]
+async fn early_hints_reach_an_http2_app_before_the_response() {
+    let gate = Gate::shut();
+    let (behind, waiting) = (gate.clone(), gate.clone());
+    let h1 = Backend::start(move |_| {
+        Reply::raw("HTTP/1.1 103 Early Hints\r\nLink: </style.css>\r\nConnection: x-hop\r\nX-Hop: y\r\n\r\n")
+            .then(Reply::ok("x").behind(&behind))
+    })
+    .await;
+    let h2 = H2Backend::start(move |mut stream| {
+        let waiting = waiting.clone();
+        async move {
+            stream.interim(103, &[("link", "</style.css>")]);
+            waiting.passed().await;
+            stream.answer(200, &[], b"x");
+        }
+    })
+    .await;
+    let mesh = bowline_tests::Mesh::of([
+        service("h1").at(&h1).with("appProtocol", json!("http")),
+        service("h2").at(&h2).http2(),
+    ]);
+    let proxy = crate::proxy().mesh(mesh).start().await;
+    let client = H2Client::connect(proxy.outbound).await;
+    for name in ["h1", "h2"] {
+        let (mut response, _) = client.open(request("GET", name, "/", &[]), true).await.expect("a stream");
+        let hint = H2Client::interim(&mut response).await.expect("a hint");
+        assert_eq!((hint.status().as_u16(), hint.headers()["link"].as_bytes()), (103, &b"</style.css>"[..]));
+        assert!(hint.headers().get("x-hop").is_none() && hint.headers().get("connection").is_none());
+        gate.open();
+        assert!(H2Client::interim(&mut response).await.is_none());
+        let mut body = H2Client::head(response).await.into_body();
+        let (body, _) = within("the body", read(&mut body)).await.expect("the body");
+        assert_eq!(body, "x");
+    }
+}
+
+/// Nothing holds interim responses back, so there may be only so many of them.
+#[tokio::test(flavor = "multi_thread")]
+async fn interim_responses_without_end_are_cut_short_and_the_response_comes() {
+    let backend = H2Backend::start(|mut stream| async move {
+        for _ in 0..200 {
+            stream.interim(103, &[("link", "</style.css>")]);
+        }
+        stream.answer(200, &[], b"x");
+    })
+    .await;
+    let proxy = crate::proxy().mesh(service("server").at(&backend).http2()).start().await;
+    let client = H2Client::connect(proxy.outbound).await;
+    let (mut response, _) = client.open(request("GET", "server", "/", &[]), true).await.expect("a stream");
+    let mut hints = 0;
+    while H2Client::interim(&mut response).await.is_some() {
+        hints += 1;
+    }
+    assert!((1..=16).contains(&hints), "{hints}");
+    assert_eq!(H2Client::head(response).await.status(), 200);
 }

@@ -10,6 +10,7 @@ mod bypass;
 mod connect;
 mod dns;
 mod faults;
+mod floods;
 mod grpc;
 mod headers;
 mod hostile;

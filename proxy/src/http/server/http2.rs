@@ -12,6 +12,7 @@ use h2::server::{Builder, Connection, SendResponse};
 use h2::{Reason, RecvStream};
 use http::{HeaderMap, Request, Response, StatusCode, header};
 
+use super::meter::{Metered, TOO_MANY};
 use super::{Ended, MAX_HEAD, MAX_HEADERS, stream};
 use crate::drain::{Phase, Signal};
 use crate::h2_body::FRAME_BUDGET;
@@ -73,7 +74,7 @@ pub(super) async fn serve(downstream: Rc<Downstream>, io: Stream, mut drain: Sig
         .max_local_error_reset_streams(Some(MAX_RESET_FOR_ERRORS))
         .max_concurrent_reset_streams(MAX_RESET_REMEMBERED)
         .data_frame_budget(FRAME_BUDGET)
-        .handshake(io)
+        .handshake(Metered::new(io))
         .await;
     let connection = match handshake {
         Ok(connection) => connection,
@@ -109,7 +110,7 @@ pub(super) async fn serve(downstream: Rc<Downstream>, io: Stream, mut drain: Sig
 
 /// A connection at work: takes requests up, reads and writes for all streams.
 struct Serving {
-    connection: Connection<Stream, Bytes>,
+    connection: Connection<Metered, Bytes>,
     shared: Rc<Shared>,
 }
 
@@ -163,6 +164,9 @@ fn ended(error: &h2::Error) -> Ended {
         Some(Reason::NO_ERROR) => Ended::Well,
         Some(Reason::ENHANCE_YOUR_CALM) if error.is_library() => Ended::Flood(error.to_string()),
         Some(_) if error.is_library() => Ended::Protocol(error.to_string()),
+        None if error.get_io().is_some_and(|error| error.kind() == TOO_MANY) => {
+            Ended::Flood(error.to_string())
+        }
         _ => Ended::Broken(error.to_string()),
     }
 }

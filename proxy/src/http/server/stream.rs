@@ -20,6 +20,8 @@ use crate::h2_body::H2Body;
 use crate::http::app_body::AppBody;
 use crate::http::body::{Body, BodyError};
 use crate::http::forward::forward;
+use crate::http::headers::strip_response_fields;
+use crate::interim;
 use crate::listen::watch::Activity;
 
 /// A request called off within so many of the worker's seconds was never meant to be answered.
@@ -40,8 +42,14 @@ pub(super) async fn carry(
     let (request, unread) = with_body(request);
     let response = {
         let mut forwarding = pin!(forward(downstream, request));
+        let mut room = interim::MOST;
         poll_fn(|cx| {
-            if let Poll::Ready(response) = forwarding.as_mut().poll(cx) {
+            let (polled, hints) = interim::collect(|| forwarding.as_mut().poll(cx));
+            for hint in hints.into_iter().take(room) {
+                room -= 1;
+                send_hint(&mut respond, hint);
+            }
+            if let Poll::Ready(response) = polled {
                 return Poll::Ready(Some(response));
             }
             if respond.poll_reset(cx).is_ready() {
@@ -89,6 +97,14 @@ fn with_body(request: Request<RecvStream>) -> (Request<AppBody>, Weak<RefCell<H2
 fn set_aside(unread: &Weak<RefCell<H2Body>>, cx: &mut Context<'_>) {
     if let Some(body) = unread.upgrade() {
         body.borrow_mut().set_aside(cx);
+    }
+}
+
+/// Passes an interim response on. One that can't be sent is no loss: the response itself tells what is wrong.
+fn send_hint(respond: &mut SendResponse<Bytes>, mut hint: Response<()>) {
+    strip_response_fields(hint.headers_mut());
+    if let Err(error) = respond.send_informational(hint) {
+        tracing::debug!(%error, "an interim response was not passed on");
     }
 }
 
@@ -217,8 +233,9 @@ impl Sending<'_> {
         let since = *self.stalled_since.get_or_insert(now);
         let patience = self.patience.get_or_insert_with(|| Box::pin(tokio::time::sleep(idle)));
         while patience.as_mut().poll(cx).is_ready() {
+            // More than, because the seconds are whole ones.
             let gone = Duration::from_secs(now.saturating_sub(since).into());
-            if gone >= idle {
+            if gone > idle {
                 return true;
             }
             let rest = (idle - gone).max(Duration::from_secs(1));

@@ -16,6 +16,7 @@ use crate::error::{Fault, Reason, Source};
 use crate::h2_body::H2Body;
 use crate::http::attempt::Deadline;
 use crate::http::replay::RequestBody;
+use crate::interim;
 
 /// The right to one stream on a connection, and the stream while it lives.
 pub struct Lease {
@@ -123,6 +124,12 @@ fn poll_head(
             && fault.reason.source() == Source::Downstream
         {
             return Poll::Ready(Err(fault));
+        }
+    }
+    // h2 drops those that are not asked for before the response is.
+    if interim::is_wanted() {
+        while let Poll::Ready(Some(Ok(hint))) = response.poll_informational(cx) {
+            interim::note(hint);
         }
     }
     if let Poll::Ready(result) = Pin::new(response).poll(cx) {
