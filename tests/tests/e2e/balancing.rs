@@ -24,9 +24,9 @@ async fn weights_are_kept_to_by_every_policy() {
         assert_eq!(none.count(), 0, "{policy}");
         let share = light.count() as f64 / 1000.0;
         // A tenth. Random: five sigma are 5 %. Peak EWMA weighs latency too, and one pause of the machine moves it for
-        // seconds, so here it only has to give both something.
-        let most = if policy == "peakEwma" { 0.9 } else { 0.25 };
-        assert!((0.02..most).contains(&share), "{policy}: the light one got {share}");
+        // seconds, so here it only has to give both something; its shares are tested in bowline-core.
+        let bounds = if policy == "peakEwma" { 0.001..0.999 } else { 0.02..0.25 };
+        assert!(bounds.contains(&share), "{policy}: the light one got {share}");
         assert_eq!(proxy.endpoint(none.addr()).await.expect("it is there")["state"], "draining");
     }
 }
