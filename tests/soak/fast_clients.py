@@ -28,6 +28,7 @@ class H1(asyncio.Protocol):
 
     def request(self, sent_at):
         """Sends a request."""
+        self.clients.busy.add(self)
         self.sent_at, self.buffer = sent_at, b""
         self.transport.write(f"GET / HTTP/1.1\r\nHost: {self.clients.target.authority}\r\n\r\n".encode())
 
@@ -38,6 +39,7 @@ class H1(asyncio.Protocol):
             return
         length = next(int(line.split(b":")[1]) for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:"))
         if len(body) >= length:
+            self.clients.busy.discard(self)
             self.clients.answered("h1", self.sent_at, head.startswith(b"HTTP/1.1 200"))
             self.sent_at = None
             self.clients.free.append(self)
@@ -45,6 +47,7 @@ class H1(asyncio.Protocol):
     def connection_lost(self, exc):
         if self in self.clients.free:
             self.clients.free.remove(self)
+        self.clients.busy.discard(self)
         if self.sent_at is not None:
             self.clients.answered("h1", self.sent_at, False)
             self.sent_at = None
@@ -132,6 +135,7 @@ class FastClients:
         self.h1_target = self.target = h1_target
         self.h2_target = h2_target
         self.free = []
+        self.busy = set()
         self.under_way = 0
         self.times = None
 
@@ -173,7 +177,7 @@ class FastClients:
                 await asyncio.sleep(wait)
             await self._send(self._TURN[number % len(self._TURN)])
         give_up = time.perf_counter() + _LOST_AFTER
-        while self.under_way and time.perf_counter() < give_up:
+        while self.under_way > 0 and time.perf_counter() < give_up:
             await asyncio.sleep(0.01)
         lost = self._lost()
         times, failed = self.times, {group: len(self.failed[group]) + lost.get(group, 0) for group in self.GROUPS}
@@ -192,16 +196,19 @@ class FastClients:
         connection.request(time.perf_counter())
 
     def _lost(self):
-        """Requests that have no answer after all; counted as failures."""
-        lost = {}
+        """Requests that have no answer after all; counted as failures, and not waited for any more."""
+        lost = {"h1": len(self.busy)}
+        for connection in self.busy:
+            connection.sent_at = None
+            connection.transport.abort()
+        self.busy.clear()
         for group, connection in self.h2.items():
             lost[group] = len(connection.sent_at)
             connection.sent_at = {}
-        lost["h1"] = max(0, self.under_way - sum(lost.values()))
         self.under_way = 0
         return lost
 
     def close(self):
         """Closes all connections."""
-        for connection in [*self.free, *self.h2.values()]:
+        for connection in [*self.free, *self.busy, *self.h2.values()]:
             connection.transport.close()

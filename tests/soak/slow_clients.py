@@ -31,7 +31,7 @@ class SlowClient:
     async def stop(self):
         """Hangs up."""
         self._task.cancel()
-        await asyncio.wait([self._task])
+        await asyncio.wait([self._task], timeout=5)
 
     async def _run(self):
         loop = asyncio.get_running_loop()
@@ -66,15 +66,12 @@ class SlowClient:
     async def _windows(self, loop, sock):
         frames = h2wire.Frames()
         while True:
-            try:
-                data = await asyncio.wait_for(loop.sock_recv(sock, 65536), 1)
-            except asyncio.TimeoutError:
-                data = None
-            if data == b"":
+            data = await loop.sock_recv(sock, 65536)
+            if not data:
                 self.ended = "closed by the proxy"
                 return
             got = 0
-            for kind, flags, stream, payload in frames.feed(data or b""):
+            for kind, flags, stream, payload in frames.feed(data):
                 if kind == h2wire.DATA:
                     got += len(payload)
                 if stream and (kind == h2wire.RST_STREAM or flags & h2wire.END_STREAM and kind in (h2wire.DATA, h2wire.HEADERS)):

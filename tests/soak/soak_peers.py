@@ -20,13 +20,15 @@ class _Envoy(Envoy):
 
 class _HAProxy(HAProxy):
     shared = False
+    max_connections = 4096
 
     def _conf(self, ports):
+        """With `shared`, likewise. What a second `global` says holds over the first."""
         conf = super()._conf(ports)
-        return conf.replace("default_backend web\n", "default_backend web2\n") if self.shared else conf
-
-    def start(self):
-        return super().start()
+        if self.shared:
+            conf = conf.replace("default_backend web\n", "default_backend web2\n")
+        # It reckons with two files for each connection, of which idle ones have one.
+        return conf + f"\nglobal\n    maxconn {self.max_connections}\n    no strict-limits\n"
 
 
 def start(field, backend, shared):
@@ -36,5 +38,6 @@ def start(field, backend, shared):
     for kind in (_Envoy, _HAProxy):
         peer = kind(world)
         peer.shared = shared
+        peer.max_connections = field.options.idle + 2000
         running.append(peer.start())
     return running
