@@ -11,7 +11,7 @@ from collections import defaultdict
 import h2wire
 
 _SHARED_STREAM_WINDOW = 16 * 1024
-_LOST_AFTER = 10.0  # seconds after which an answer is given up
+LOST_AFTER = 10.0  # seconds after which an answer is given up
 
 
 class H1(asyncio.Protocol):
@@ -176,7 +176,7 @@ class FastClients:
             if wait > 0:
                 await asyncio.sleep(wait)
             await self._send(self._TURN[number % len(self._TURN)])
-        give_up = time.perf_counter() + _LOST_AFTER
+        give_up = time.perf_counter() + LOST_AFTER
         while self.under_way > 0 and time.perf_counter() < give_up:
             await asyncio.sleep(0.01)
         lost = self._lost()

@@ -6,7 +6,7 @@ from statistics import median
 
 import measure
 from bowline import Bowline, static
-from fast_clients import FastClients
+from fast_clients import LOST_AFTER, FastClients
 from outcome import Outcome, table
 from soak_backend import LARGE_PATH, start_backend
 from slow_clients import STEP, SlowClient
@@ -120,8 +120,8 @@ async def _phase(side):
 
 
 def _ms(phase, group, percent):
-    """A percentile in milliseconds; the lost are not in it, but counted as failures."""
-    times = sorted(phase["times"].get(group, ()))
+    """A percentile in milliseconds. Those that never came are in it, as if they had come when they were given up."""
+    times = sorted([*phase["times"].get(group, ()), *[LOST_AFTER] * phase["failed"].get(group, 0)])
     return times[min(len(times) - 1, int(len(times) * percent / 100))] * 1000 if times else float("inf")
 
 
