@@ -20,15 +20,14 @@ class _Envoy(Envoy):
 
 class _HAProxy(HAProxy):
     shared = False
-    max_connections = 4096
 
     def _conf(self, ports):
-        """With `shared`, likewise. What a second `global` says holds over the first."""
+        """With `shared`, likewise."""
         conf = super()._conf(ports)
         if self.shared:
             conf = conf.replace("default_backend web\n", "default_backend web2\n")
         # It reckons with two files for each connection, of which idle ones have one.
-        return conf + f"\nglobal\n    maxconn {self.max_connections}\n    no strict-limits\n"
+        return conf + "\nglobal\n    no strict-limits\n"
 
 
 def start(field, backend, shared):
