@@ -64,7 +64,7 @@ class H2(asyncio.Protocol):
         self.slow = {}  # stream -> bytes received
         self.unread = 0  # received and not given back to the connection's window
         self.transport = None
-        self.cut = 0  # slow streams that ended
+        self.closed = False  # by the proxy, without having been asked
 
     def connection_made(self, transport):
         self.transport = transport
@@ -82,16 +82,20 @@ class H2(asyncio.Protocol):
 
     def open_slow(self, count, path):
         """Opens streams with large bodies."""
+        if self.closed:
+            return
         for _ in range(count):
             self.slow[self._open(path)] = 0
 
     def read_slowly(self, amount):
         """Lets each slow stream go on by so much."""
-        self.transport.write(b"".join(h2wire.window_update(stream, amount) for stream in self.slow))
+        if self.slow:
+            self.transport.write(b"".join(h2wire.window_update(stream, amount) for stream in self.slow))
 
     def close_slow(self):
         """Gives the slow streams up."""
-        self.transport.write(b"".join(h2wire.reset(stream) for stream in self.slow))
+        if self.slow:
+            self.transport.write(b"".join(h2wire.reset(stream) for stream in self.slow))
         self.slow = {}
 
     def data_received(self, data):
@@ -111,7 +115,6 @@ class H2(asyncio.Protocol):
                 self.clients.answered(self.group, self.sent_at.pop(stream), kind != h2wire.RST_STREAM)
             elif ended and stream in self.slow:
                 del self.slow[stream]
-                self.cut += 1
         if self.unread >= 32 * 1024:
             self.transport.write(h2wire.window_update(0, self.unread))
             self.unread = 0
@@ -119,9 +122,8 @@ class H2(asyncio.Protocol):
     def connection_lost(self, exc):
         for sent_at in self.sent_at.values():
             self.clients.answered(self.group, sent_at, False)
-        self.sent_at = {}
-        self.cut += len(self.slow)
-        self.slow = {}
+        self.sent_at, self.slow = {}, {}
+        self.closed = not self.clients.leaving
 
 
 class FastClients:
@@ -137,6 +139,7 @@ class FastClients:
         self.free = []
         self.busy = set()
         self.under_way = 0
+        self.leaving = False
         self.times = None
 
     async def connect(self):
@@ -210,5 +213,6 @@ class FastClients:
 
     def close(self):
         """Closes all connections."""
+        self.leaving = True
         for connection in [*self.free, *self.busy, *self.h2.values()]:
             connection.transport.close()

@@ -44,6 +44,7 @@ class _Side:
         self.clients = FastClients(running.targets["h1"], running.targets["h2"])
         self.rounds = []
         self.before = self.highest = self.after = 0.0
+        self.closed = []
 
     def rss(self):
         """Resident MB now."""
@@ -99,6 +100,7 @@ async def _rounds(field, sides):
     await asyncio.sleep(5)
     for side in sides:
         side.after = side.rss()
+        side.closed = [group for group, connection in side.clients.h2.items() if connection.closed]
         side.clients.close()
 
 
@@ -150,7 +152,7 @@ def _judge(field, out, sides, bowline):
         ended = sorted({text for round_ in side.rounds for text in round_[1]["ended"]})
         out.line(f"{side.title}: resident MB {side.before:.1f} before, {side.highest:.1f} highest with slow readers, "
                  f"{side.after:.1f} five seconds after; {min(served)} of {READERS} slow readers served"
-                 + "".join(f"; {text}" for text in ended))
+                 + "".join(f"; {text}" for text in ended) + "".join(f"; it closed the connection of {g}" for g in side.closed))
         if side.name != "bowline":
             out.line("  Bowline's ratio beside " + side.title + "'s: " + ", ".join(
                 f"{g} {ratios['bowline', g] / ratios[side.name, g]:.2f}" for g in FastClients.GROUPS))
