@@ -122,13 +122,10 @@ class Envoy(Peer):
         """`1.40.0`, from `envoy  version: <commit>/1.40.0/Clean/RELEASE/BoringSSL`."""
         return self._output(self.binary(), "--version").split("version:")[-1].split("/")[1]
 
-    def start(self):
-        """Starts it without hot restart, which would need shared memory and a base id."""
-        pack, backend = self.world.pack, self.world.backend
-        ports = {"h1": free_port(), "h2": free_port(), "tcp": free_port()}
-        admin = free_port()
-        conf = pack.workdir / "envoy.json"
-        conf.write_text(json.dumps({
+    def config(self, admin, ports):
+        """The whole bootstrap."""
+        backend = self.world.backend
+        return {
             "admin": {"address": _address(admin)},
             "static_resources": {
                 "listeners": [
@@ -138,7 +135,15 @@ class Envoy(Peer):
                 ],
                 "clusters": [_cluster("web", backend.h1), _cluster("web2", backend.h2, http2=True)],
             },
-        }, indent=1))
+        }
+
+    def start(self):
+        """Starts it without hot restart, which would need shared memory and a base id."""
+        pack = self.world.pack
+        ports = {"h1": free_port(), "h2": free_port(), "tcp": free_port()}
+        admin = free_port()
+        conf = pack.workdir / "envoy.json"
+        conf.write_text(json.dumps(self.config(admin, ports), indent=1))
         proc = pack.start("envoy", [self.binary(), "-c", conf, "--concurrency", "1", "--disable-hot-restart",
                                     "-l", "warning"], self.world.proxy_cpus)
 

@@ -9,7 +9,7 @@ from .base import Missing, Peer, Target
 _GLOBAL = """
 global
     nbthread 1
-    maxconn 4096
+    maxconn {max_connections}
     # Statistics are always counted; this is where they can be read.
     stats socket {dir}/{name}.sock mode 600 level admin
     # The default of 20 purges pooled connections whenever files run short of a fraction of the limit.
@@ -77,6 +77,7 @@ class HAProxy(Peer):
     name = "haproxy"
     title = "HAProxy"
     package = "haproxy"
+    max_connections = 4096
     notes = ("Active TCP checks every 30 s stand in for Bowline's outlier detection, together with `observe layer7`.",)
 
     def binary(self):
@@ -105,7 +106,8 @@ class HAProxy(Peer):
         pack = self.world.pack
         ports = self._ports()
         conf = pack.workdir / f"{self.name}.cfg"
-        conf.write_text(_GLOBAL.format(dir=pack.workdir, name=self.name) + self._conf(ports))
+        head = _GLOBAL.format(dir=pack.workdir, name=self.name, max_connections=self.max_connections)
+        conf.write_text(head + self._conf(ports))
         proc = pack.start(self.name, [self.binary(), "-db", "-q", "-f", conf], self.world.proxy_cpus)
         return self._await(proc, self._targets(ports))
 
