@@ -10,7 +10,9 @@ use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 use tokio::time::Sleep;
 
+use super::respond;
 use crate::cluster::Flight;
+use crate::error::Reason;
 use crate::pool::{h1, h2};
 
 /// What a body can fail with; hyper finds an `h2::Error` inside and passes its code on.
@@ -24,6 +26,8 @@ pub struct Body {
     limit: Option<Pin<Box<Sleep>>>,
     /// How long it may wait for an app that takes nothing of it.
     idle: Option<Duration>,
+    /// The app speaks gRPC over HTTP/2: when the endpoint breaks off, trailers can say so.
+    says_why: bool,
 }
 
 /// The same for bodies of no service.
@@ -50,13 +54,13 @@ impl std::error::Error for TookTooLong {}
 impl Body {
     /// No body.
     pub fn empty() -> Self {
-        Body { kind: Kind::Local(None), flight: None, limit: None, idle: IDLE }
+        Body { kind: Kind::Local(None), flight: None, limit: None, idle: IDLE, says_why: false }
     }
 
     /// A body of the proxy's own.
     pub fn full(bytes: Bytes) -> Self {
         let kind = Kind::Local(Some(bytes).filter(|bytes| !bytes.is_empty()));
-        Body { kind, flight: None, limit: None, idle: IDLE }
+        Body { kind, flight: None, limit: None, idle: IDLE, says_why: false }
     }
 
     /// An endpoint's body over HTTP/1.1.
@@ -71,16 +75,39 @@ impl Body {
 
     /// A body over HTTP/1.1 from outside of the mesh.
     pub fn outside(body: h1::ResponseBody) -> Self {
-        Body { kind: Kind::Http1(body), flight: None, limit: None, idle: IDLE }
+        Body { kind: Kind::Http1(body), flight: None, limit: None, idle: IDLE, says_why: false }
     }
 
     fn upstream(kind: Kind, flight: Flight, limit: Option<Pin<Box<Sleep>>>) -> Self {
         let idle = flight.idle();
-        let mut body = Body { kind, flight: Some(flight), limit, idle };
+        let mut body = Body { kind, flight: Some(flight), limit, idle, says_why: false };
         if http_body::Body::is_end_stream(&body) {
             body.complete();
         }
         body
+    }
+
+    /// For an app that speaks gRPC over HTTP/2. A body that breaks off ends in a gRPC status then, as a gRPC client without
+    /// a proxy would make of a connection that is gone: UNAVAILABLE, where a reset of the stream means INTERNAL to it.
+    pub fn for_grpc(mut self) -> Self {
+        self.says_why = true;
+        self
+    }
+
+    /// The end of a body that has broken off.
+    fn break_off(&mut self, error: BodyError) -> Option<Result<Frame<Bytes>, BodyError>> {
+        let told = error.to_string();
+        // An endpoint's own reset of the stream says what it means, and is passed on.
+        let own = error.downcast_ref::<::h2::Error>().is_some_and(|e| e.is_reset() && e.is_remote());
+        let reason = if error.is::<TookTooLong>() { Reason::RequestTimeout } else { Reason::Reset };
+        self.broken(&*error);
+        self.limit = None;
+        if !self.says_why || own {
+            return Some(Err(error));
+        }
+        self.kind = Kind::Local(None);
+        let text = format!("the response broke off: {told}");
+        Some(Ok(Frame::trailers(respond::grpc_status(reason, &text))))
     }
 
     /// How long it may wait for an app that takes nothing of it; `None`: as long as it likes.
@@ -122,8 +149,7 @@ impl http_body::Body for Body {
         if let Some(limit) = &mut this.limit
             && limit.as_mut().poll(cx).is_ready()
         {
-            this.broken(&TookTooLong);
-            return Poll::Ready(Some(Err(TookTooLong.into())));
+            return Poll::Ready(this.break_off(TookTooLong.into()));
         }
         let frame = match &mut this.kind {
             Kind::Local(bytes) => return Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
@@ -137,13 +163,12 @@ impl http_body::Body for Body {
                 }
             }
             Poll::Ready(None) => this.complete(),
-            Poll::Ready(Some(Err(error))) => {
-                let error = error.to_string();
-                this.broken(&std::io::Error::other(error));
-            }
-            Poll::Pending => {}
+            Poll::Ready(Some(Err(_))) | Poll::Pending => {}
         }
-        frame
+        match frame {
+            Poll::Ready(Some(Err(error))) => Poll::Ready(this.break_off(error)),
+            frame => frame,
+        }
     }
 
     fn is_end_stream(&self) -> bool {

@@ -98,6 +98,8 @@ struct Call<'a> {
     service: Arc<Service>,
     body: Source,
     grpc: bool,
+    /// The app speaks HTTP/2.
+    http2_app: bool,
     idempotent: bool,
     protocol: Protocol,
     /// The app has offered to go on with another protocol, and the endpoint is told so.
@@ -142,6 +144,7 @@ impl<'a> Call<'a> {
             worker,
             body: Source::new(body, service.policy.retry.max_body_bytes),
             grpc,
+            http2_app: head.version == Version::HTTP_2,
             idempotent: is_idempotent(&head.method),
             protocol: protocol(&service, head.version),
             upgrade: false,
@@ -324,6 +327,8 @@ impl<'a> Call<'a> {
             AnswerBody::Http1(body) => Body::http1(body, flight, limit),
             AnswerBody::Http2(body) => Body::http2(body, flight, limit),
         };
+        // Over HTTP/1.1 an end with trailers would look like a good one.
+        let body = if self.grpc && self.http2_app { body.for_grpc() } else { body };
         Response::from_parts(head, body)
     }
 

@@ -4,7 +4,7 @@
 use std::fmt::Write as _;
 
 use bytes::Bytes;
-use http::{HeaderValue, Response, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 
 use super::body::Body;
 use crate::error::Reason;
@@ -36,15 +36,21 @@ pub fn failure(reason: Reason, text: &str, grpc: bool) -> Response<Body> {
 fn grpc_failure(reason: Reason, text: &str) -> Response<Body> {
     let mut response = Response::new(Body::empty());
     *response.status_mut() = StatusCode::OK;
-    let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+    *response.headers_mut() = grpc_status(reason, text);
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+    response
+}
+
+/// The gRPC status that says it, for a head or for trailers.
+pub fn grpc_status(reason: Reason, text: &str) -> HeaderMap {
+    let mut headers = HeaderMap::with_capacity(4);
     headers.insert("grpc-status", HeaderValue::from(u16::from(reason.grpc_status())));
     let message = percent_encode(&format!("bowline: {text}"));
     if let Ok(message) = HeaderValue::from_str(&message) {
         headers.insert("grpc-message", message);
     }
     headers.insert(ERROR_HEADER, HeaderValue::from_static(reason.as_str()));
-    response
+    headers
 }
 
 /// As the gRPC protocol wants `grpc-message`: bytes outside of printable ASCII, and `%`, as %XX.

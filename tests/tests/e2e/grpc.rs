@@ -222,6 +222,31 @@ async fn a_reset_of_the_endpoint_in_mid_stream_reaches_the_caller() {
     assert_eq!(error.reason(), Some(Reason::ENHANCE_YOUR_CALM));
 }
 
+/// A call whose endpoint dies in mid-stream ends as it would without a proxy: UNAVAILABLE, behind what has come. A reset
+/// of the stream would be INTERNAL to the caller, which nobody retries.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_whose_endpoint_dies_in_mid_stream_is_unavailable() {
+    let backend = H2Backend::start(|mut stream| async move {
+        let mut body = stream.head(grpc::head());
+        let _ = body.send_data(message(b"first"), false);
+        std::future::pending::<()>().await;
+    })
+    .await;
+    let (proxy, client) = before(&backend).await;
+    let (response, _sending) =
+        client.open(request("POST", "server", METHOD, CALL), false).await.expect("a stream");
+    let mut body = H2Client::head(response).await.into_body();
+    let first = within("the first message", body.data()).await.expect("a message").expect("a message");
+    assert_eq!(first, message(b"first"));
+    backend.stop().await;
+    let (rest, trailers) = within("the end", read(&mut body)).await.expect("no reset");
+    assert_eq!(rest, "");
+    let trailers = trailers.expect("trailers");
+    assert_eq!(trailers["grpc-status"], "14");
+    assert!(trailers["grpc-message"].to_str().is_ok_and(|text| text.contains("broke off")), "{trailers:?}");
+    proxy.metric_is("bowline_broken_bodies_total", &[("service", "server")], 1.0).await;
+}
+
 /// More calls at once than a connection to the endpoint takes: a second connection is opened, and no call fails.
 #[tokio::test(flavor = "multi_thread")]
 async fn two_hundred_calls_at_once() {
