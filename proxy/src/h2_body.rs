@@ -34,6 +34,8 @@ pub struct H2Body {
     awaited: bool,
     /// The last DATA frame has been taken out of h2.
     data_done: Cell<bool>,
+    /// All of it has been handed on: asked several times, and each time would take h2's lock.
+    ended: Cell<bool>,
     /// What came while the reader was busy elsewhere.
     aside: Option<Box<Aside>>,
 }
@@ -85,7 +87,15 @@ impl Aside {
 impl H2Body {
     /// The body of a stream; `declared`: its length, where the head has told it.
     pub fn new(stream: RecvStream, declared: Option<u64>) -> Self {
-        H2Body { stream, unreleased: 0, declared, awaited: false, data_done: Cell::new(false), aside: None }
+        H2Body {
+            stream,
+            unreleased: 0,
+            declared,
+            awaited: false,
+            data_done: Cell::new(false),
+            ended: Cell::new(false),
+            aside: None,
+        }
     }
 
     /// The next piece, for the one who reads the body. It gives back the window of the piece before.
@@ -170,12 +180,16 @@ impl H2Body {
 
     /// Whether all of it has been handed on.
     pub fn is_end_stream(&self) -> bool {
+        if self.ended.get() {
+            return true;
+        }
         if self.aside.as_ref().is_some_and(|aside| !aside.is_empty()) {
             return false;
         }
         let end = self.stream.is_end_stream();
         if end {
             self.data_done.set(true);
+            self.ended.set(true);
         }
         end
     }
