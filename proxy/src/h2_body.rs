@@ -34,7 +34,11 @@ pub struct H2Body {
     awaited: bool,
     /// The last DATA frame has been taken out of h2.
     data_done: Cell<bool>,
-    /// What came while the reader was busy elsewhere.
+    /// All of it has been handed on: asked several times, and each time would take h2's lock.
+    ended: Cell<bool>,
+    /// The first piece that came while the reader was busy elsewhere: mostly it is the only one.
+    first: Option<Bytes>,
+    /// What came after it, while the reader was busy elsewhere.
     aside: Option<Box<Aside>>,
 }
 
@@ -58,17 +62,6 @@ impl Aside {
         self.chunks.push_back(data);
     }
 
-    /// A small piece that came before all the rest, together with those that follow it.
-    fn join(&mut self, first: Bytes) -> Bytes {
-        if !self.chunks.is_empty() {
-            return first;
-        }
-        let mut all = BytesMut::with_capacity(first.len() + self.tail.len());
-        all.extend_from_slice(&first);
-        all.extend_from_slice(&self.tail.split());
-        all.freeze()
-    }
-
     fn pop(&mut self) -> Option<Bytes> {
         match self.chunks.pop_front() {
             Some(chunk) => Some(chunk),
@@ -85,7 +78,16 @@ impl Aside {
 impl H2Body {
     /// The body of a stream; `declared`: its length, where the head has told it.
     pub fn new(stream: RecvStream, declared: Option<u64>) -> Self {
-        H2Body { stream, unreleased: 0, declared, awaited: false, data_done: Cell::new(false), aside: None }
+        H2Body {
+            stream,
+            unreleased: 0,
+            declared,
+            awaited: false,
+            data_done: Cell::new(false),
+            ended: Cell::new(false),
+            first: None,
+            aside: None,
+        }
     }
 
     /// The next piece, for the one who reads the body. It gives back the window of the piece before.
@@ -93,6 +95,9 @@ impl H2Body {
         if self.unreleased > 0 {
             let _ = self.stream.flow_control().release_capacity(self.unreleased);
             self.unreleased = 0;
+        }
+        if let Some(data) = self.first.take() {
+            return Poll::Ready(Some(Ok(self.hand_on(data))));
         }
         if let Some(aside) = &mut self.aside {
             if let Some(data) = aside.pop() {
@@ -130,11 +135,15 @@ impl H2Body {
             return data;
         }
         self.set_aside(cx);
-        match &mut self.aside {
-            None => data,
-            // In front of everything else, so that the order stays.
-            Some(aside) => aside.join(data),
+        let Some(first) = self.first.take_if(|first| first.len() < LARGE) else { return data };
+        let mut all = BytesMut::from(&data[..]);
+        all.extend_from_slice(&first);
+        if let Some(aside) = &mut self.aside
+            && aside.chunks.is_empty()
+        {
+            all.extend_from_slice(&aside.tail.split());
         }
+        all.freeze()
     }
 
     fn hand_on(&mut self, data: Bytes) -> Frame<Bytes> {
@@ -155,6 +164,9 @@ impl H2Body {
         }
         loop {
             match self.stream.poll_data(cx) {
+                Poll::Ready(Some(Ok(data))) if self.first.is_none() && self.aside.is_none() => {
+                    self.first = Some(data);
+                }
                 Poll::Ready(Some(Ok(data))) => self.aside.get_or_insert_default().push(data),
                 Poll::Ready(None) => return self.data_done.set(true),
                 // It is told again, behind what is set aside.
@@ -170,12 +182,16 @@ impl H2Body {
 
     /// Whether all of it has been handed on.
     pub fn is_end_stream(&self) -> bool {
-        if self.aside.as_ref().is_some_and(|aside| !aside.is_empty()) {
+        if self.ended.get() {
+            return true;
+        }
+        if self.first.is_some() || self.aside.as_ref().is_some_and(|aside| !aside.is_empty()) {
             return false;
         }
         let end = self.stream.is_end_stream();
         if end {
             self.data_done.set(true);
+            self.ended.set(true);
         }
         end
     }

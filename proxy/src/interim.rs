@@ -33,29 +33,31 @@ pub fn note(response: Response<()>) {
     });
 }
 
-/// Polls a request with `poll`; what is noted meanwhile is its own.
-pub fn collect<T>(poll: impl FnOnce() -> T) -> (T, Vec<Response<()>>) {
+/// What is noted from now on is of one request, which is about to be polled.
+pub fn collect() {
     NOTED.set(Some(Vec::new()));
-    let polled = poll();
-    (polled, NOTED.take().unwrap_or_default())
+}
+
+/// What has been noted since; from now on nobody collects.
+pub fn collected() -> Vec<Response<()>> {
+    NOTED.take().unwrap_or_default()
 }
 
 #[cfg(test)]
 mod tests {
     use http::Response;
 
-    use super::{MOST, collect, is_wanted, note};
+    use super::{MOST, collect, collected, is_wanted, note};
 
     #[test]
     fn only_what_is_noted_inside_is_collected_and_not_without_end() {
         note(Response::new(()));
-        let ((), noted) = collect(|| {
-            assert!(is_wanted());
-            for _ in 0..100 {
-                note(Response::new(()));
-            }
-        });
-        assert_eq!(noted.len(), MOST);
-        assert!(!is_wanted() && collect(|| {}).1.is_empty());
+        collect();
+        assert!(is_wanted());
+        for _ in 0..100 {
+            note(Response::new(()));
+        }
+        assert_eq!(collected().len(), MOST);
+        assert!(!is_wanted() && collected().is_empty());
     }
 }

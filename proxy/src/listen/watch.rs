@@ -164,7 +164,10 @@ impl Activity {
             return None;
         }
         match self.head_since.load(Relaxed) {
-            0 => idle.filter(|idle| beyond(self.idle_since.load(Relaxed), *idle)).map(|_| Late::Idle),
+            0 if idle.is_some_and(|idle| beyond(self.idle_since.load(Relaxed), idle)) => {
+                Some(if self.is_blocked() { Late::Blocked } else { Late::Idle })
+            }
+            0 => None,
             since => beyond(since, HEAD_WITHIN).then_some(Late::Head),
         }
     }

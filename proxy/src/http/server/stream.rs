@@ -1,6 +1,6 @@
 //! One stream of the app: a request, carried by [`forward`], and its response on the way out.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::rc::{Rc, Weak};
@@ -29,54 +29,57 @@ const AT_ONCE: u32 = 1;
 
 /// Carries a request and its response. Dropping what belongs to them calls the attempt off; h2 resets the stream where
 /// it is not over: with NO_ERROR where only the request was not read to its end.
-pub(super) async fn carry(
-    shared: Rc<Shared>,
-    request: Request<RecvStream>,
-    mut respond: SendResponse<Bytes>,
-) {
+pub(super) async fn carry(shared: Rc<Shared>, request: Request<RecvStream>, respond: SendResponse<Bytes>) {
     let downstream = &shared.downstream;
     let _in_flight = InFlight::new(downstream);
     let _panic = Panic { shared: &shared };
     let began = downstream.activity.seconds();
     let head_only = request.method() == Method::HEAD;
     let (request, unread) = with_body(request);
-    let response = {
-        let mut forwarding = pin!(forward(downstream, request));
-        let mut room = interim::MOST;
-        poll_fn(|cx| {
-            let (polled, hints) = interim::collect(|| forwarding.as_mut().poll(cx));
-            for hint in hints.into_iter().take(room) {
-                room -= 1;
-                send_hint(&mut respond, hint);
-            }
-            if let Poll::Ready(response) = polled {
-                return Poll::Ready(Some(response));
-            }
-            if respond.poll_reset(cx).is_ready() {
-                return Poll::Ready(None);
-            }
-            set_aside(&unread, cx);
-            Poll::Pending
-        })
-        .await
-    };
-    let Some(response) = response else {
-        if downstream.activity.seconds().saturating_sub(began) <= AT_ONCE {
-            shared.was_called_off();
+    let room = Cell::new(interim::MOST);
+    let respond = RefCell::new(respond);
+    let answered = Cell::new(false);
+    // One future, because a response is large and would be moved from one to the next.
+    let mut exchange = pin!(async {
+        let response = forward(downstream, request).await;
+        answered.set(true);
+        let sent = {
+            let respond = &mut *respond.borrow_mut();
+            send_hints(respond, &room);
+            send_head(respond, response, head_only)
+        };
+        let Some((stream, body)) = sent else { return };
+        Sending {
+            activity: &downstream.activity,
+            stream,
+            body,
+            chunk: Bytes::new(),
+            last: false,
+            stalled_since: None,
+            patience: None,
         }
-        return;
-    };
-    let Some((stream, body)) = send_head(&mut respond, response, head_only) else { return };
-    Sending {
-        activity: &downstream.activity,
-        stream,
-        body,
-        unread,
-        chunk: Bytes::new(),
-        last: false,
-        stalled_since: None,
-        patience: None,
-    }
+        .await;
+    });
+    poll_fn(|cx| {
+        if !answered.get() {
+            interim::collect();
+        }
+        if exchange.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(());
+        }
+        if !answered.get() {
+            let respond = &mut *respond.borrow_mut();
+            send_hints(respond, &room);
+            if respond.poll_reset(cx).is_ready() {
+                if downstream.activity.seconds().saturating_sub(began) <= AT_ONCE {
+                    shared.was_called_off();
+                }
+                return Poll::Ready(());
+            }
+        }
+        set_aside(&unread, cx);
+        Poll::Pending
+    })
     .await;
 }
 
@@ -100,11 +103,15 @@ fn set_aside(unread: &Weak<RefCell<H2Body>>, cx: &mut Context<'_>) {
     }
 }
 
-/// Passes an interim response on. One that can't be sent is no loss: the response itself tells what is wrong.
-fn send_hint(respond: &mut SendResponse<Bytes>, mut hint: Response<()>) {
-    strip_response_fields(hint.headers_mut());
-    if let Err(error) = respond.send_informational(hint) {
-        tracing::debug!(%error, "an interim response was not passed on");
+/// Passes interim responses on, as long as there is `room`. One that can't be sent is no loss: the response itself tells
+/// what is wrong.
+fn send_hints(respond: &mut SendResponse<Bytes>, room: &Cell<usize>) {
+    for mut hint in interim::collected().into_iter().take(room.get()) {
+        room.set(room.get() - 1);
+        strip_response_fields(hint.headers_mut());
+        if let Err(error) = respond.send_informational(hint) {
+            tracing::debug!(%error, "an interim response was not passed on");
+        }
     }
 }
 
@@ -138,7 +145,6 @@ struct Sending<'a> {
     activity: &'a Activity,
     stream: SendStream<Bytes>,
     body: Body,
-    unread: Weak<RefCell<H2Body>>,
     /// What the client has not given window for yet. No more than this is taken from the endpoint before it has.
     chunk: Bytes,
     /// Nothing follows `chunk`.
@@ -153,12 +159,7 @@ impl Future for Sending<'_> {
     type Output = ();
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        let this = self.get_mut();
-        let sent = this.poll_send(cx);
-        if sent.is_pending() {
-            set_aside(&this.unread, cx);
-        }
-        sent.map(|result| {
+        self.get_mut().poll_send(cx).map(|result| {
             if let Err(error) = result {
                 tracing::debug!(%error, "a response was not sent to its end");
             }
