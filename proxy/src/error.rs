@@ -48,11 +48,15 @@ pub enum Reason {
     BadRequest,
     /// The app stopped sending its request body.
     RequestBodyBroken,
+    /// As much of the service is in use as may be, and the queue is full or the request has waited too long.
+    Overloaded,
+    /// This host is out of something that a connection needs: file descriptors, local ports, memory.
+    OutOfResources,
 }
 
 impl Reason {
     /// All reasons, for the reference page.
-    pub const ALL: [Reason; 14] = [
+    pub const ALL: [Reason; 16] = [
         Reason::UnknownService,
         Reason::Loop,
         Reason::NoEndpoints,
@@ -67,6 +71,8 @@ impl Reason {
         Reason::InvalidResponse,
         Reason::BadRequest,
         Reason::RequestBodyBroken,
+        Reason::Overloaded,
+        Reason::OutOfResources,
     ];
 
     /// The word in `x-bowline-error`, metrics and logs.
@@ -86,6 +92,8 @@ impl Reason {
             Reason::InvalidResponse => "invalid_response",
             Reason::BadRequest => "bad_request",
             Reason::RequestBodyBroken => "request_body_broken",
+            Reason::Overloaded => "overloaded",
+            Reason::OutOfResources => "out_of_resources",
         }
     }
 
@@ -112,6 +120,12 @@ impl Reason {
                 "The app's request can't be forwarded: no host, a bad target, a method that is not taken."
             }
             Reason::RequestBodyBroken => "The app stopped sending its request body.",
+            Reason::Overloaded => {
+                "As much of the service is in use as its `limits` allow, and the queue is full or the request has waited for too long."
+            }
+            Reason::OutOfResources => {
+                "No connection to the endpoint, because the proxy or its host is out of file descriptors, local ports or memory."
+            }
         }
     }
 
@@ -119,9 +133,12 @@ impl Reason {
     /// processed; 502 and 504 where an endpoint may have done the work.
     pub fn status(self) -> StatusCode {
         match self {
-            Reason::NoEndpoints | Reason::ConnectFailure | Reason::ConnectTimeout | Reason::RefusedStream => {
-                StatusCode::SERVICE_UNAVAILABLE
-            }
+            Reason::NoEndpoints
+            | Reason::ConnectFailure
+            | Reason::ConnectTimeout
+            | Reason::RefusedStream
+            | Reason::Overloaded
+            | Reason::OutOfResources => StatusCode::SERVICE_UNAVAILABLE,
             // Not 404: an app takes that for an answer of the service.
             Reason::UnknownService
             | Reason::Reset
@@ -140,12 +157,15 @@ impl Reason {
         matches!(self, Reason::ConnectFailure | Reason::ConnectTimeout)
     }
 
-    /// The gRPC status code that says the same: 14 UNAVAILABLE, 4 DEADLINE_EXCEEDED, 13 INTERNAL.
+    /// The gRPC status code that says the same: 14 UNAVAILABLE, 4 DEADLINE_EXCEEDED, 13 INTERNAL, 8
+    /// RESOURCE_EXHAUSTED. What was shed is not 14, which gRPC clients and proxies try again by default: they would add
+    /// to the load of a service that has too much of it.
     pub fn grpc_status(self) -> u8 {
         match self {
             Reason::AttemptTimeout | Reason::ResponseTimeout | Reason::RequestTimeout => 4,
             Reason::InvalidResponse | Reason::BadRequest => 13,
             Reason::RequestBodyBroken => 1,
+            Reason::Overloaded => 8,
             _ => 14,
         }
     }
@@ -154,7 +174,11 @@ impl Reason {
     pub fn source(self) -> Source {
         match self {
             Reason::BadRequest | Reason::RequestBodyBroken => Source::Downstream,
-            Reason::UnknownService | Reason::Loop | Reason::NoEndpoints => Source::Proxy,
+            Reason::UnknownService
+            | Reason::Loop
+            | Reason::NoEndpoints
+            | Reason::Overloaded
+            | Reason::OutOfResources => Source::Proxy,
             _ => Source::Upstream,
         }
     }
@@ -162,7 +186,10 @@ impl Reason {
     /// What had happened to the attempt, as the retry table asks; `None` where no further attempt could help.
     pub fn failure(self) -> Option<Failure> {
         match self {
-            Reason::ConnectFailure | Reason::ConnectTimeout => Some(Failure::Connect),
+            // Local ports are short for one endpoint at a time, and elsewhere a connection may be idle.
+            Reason::ConnectFailure | Reason::ConnectTimeout | Reason::OutOfResources => {
+                Some(Failure::Connect)
+            }
             Reason::RefusedStream => Some(Failure::RefusedStream),
             Reason::Reset | Reason::InvalidResponse => Some(Failure::Reset),
             Reason::ClosedWithoutResponse => Some(Failure::ClosedWithoutResponse),

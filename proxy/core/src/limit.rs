@@ -4,10 +4,10 @@
 //! whether somebody waits, and leaving and queueing can't miss each other. [`Queue`] is the order of those who wait.
 //! The caller keeps the queue under a lock, which nobody touches while there is room.
 //!
-//! The order is first come, first served, until the overload is a lasting one. Then a queue is of no use to anyone: it
-//! is always full, each request waits as long as the queue is, and by the time it is served its caller has given up,
-//! so that all the work goes into answers that nobody wants. From then on the newest is served first, which has a
-//! caller who has waited for next to nothing, and whoever has waited long is sent away ("adaptive LIFO" and CoDel's
+//! The order is first come, first served, until callers are lost over it. Then the queue is as long as their patience:
+//! by the time a request is served its caller has given up, or is about to, and all the work goes into answers that
+//! nobody wants. From then on the newest is served first, which has a caller who has waited for next to nothing, and
+//! whoever has waited long is sent away ("adaptive LIFO" and CoDel's
 //! time limit, from Facebook's "Fail at Scale", ACM Queue 13(8), 2015).
 
 mod level;

@@ -7,6 +7,7 @@ use socket2::SockRef;
 use tokio::net::TcpStream;
 
 use super::Upstream;
+use crate::descriptors;
 use crate::error::{Fault, Reason};
 use crate::net::Socket;
 
@@ -17,10 +18,16 @@ const USER_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Connects to the endpoint and counts the result.
 pub(super) async fn tcp(upstream: &Upstream, timeout: Duration) -> Result<Socket, Fault> {
+    if !descriptors::has_room() {
+        return Err(Fault::unsent(Reason::OutOfResources, descriptors::ADVICE));
+    }
     let result = match tokio::time::timeout(timeout, TcpStream::connect(upstream.addr)).await {
         Ok(Ok(stream)) => prepare(stream).map_err(|error| {
             Fault::unsent(Reason::ConnectFailure, format_args!("{}: {error}", upstream.addr))
         }),
+        Ok(Err(error)) if descriptors::is_exhaustion(&error) => {
+            Err(Fault::unsent(Reason::OutOfResources, exhausted(upstream, &error)))
+        }
         Ok(Err(error)) => {
             Err(Fault::unsent(Reason::ConnectFailure, format_args!("{}: {error}", upstream.addr)))
         }
@@ -34,6 +41,17 @@ pub(super) async fn tcp(upstream: &Upstream, timeout: Duration) -> Result<Socket
         Err(_) => upstream.counters.connect_failures.inc(),
     }
     result
+}
+
+fn exhausted(upstream: &Upstream, error: &io::Error) -> String {
+    if error.kind() == io::ErrorKind::AddrNotAvailable {
+        return format!(
+            "no local port is left for another connection to {}: raise net.ipv4.ip_local_port_range, or give the \
+             service more endpoints",
+            upstream.addr
+        );
+    }
+    format!("{error}: {}", descriptors::ADVICE)
 }
 
 fn prepare(stream: TcpStream) -> io::Result<Socket> {

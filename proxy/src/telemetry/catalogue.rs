@@ -54,6 +54,16 @@ metrics! {
         "Seconds from the request's arrival to its response head, all attempts included.";
     LOCAL_RESPONSES = Counter "bowline_local_responses_total" ["service", "reason"]
         "Requests that the proxy had to answer itself, by the reason that x-bowline-error carries too.";
+    LIMIT_IN_USE = Gauge "bowline_limit_in_use" ["service", "limit"]
+        "What of a limit is in use, over all workers: requests (in flight, response bodies included; only where limits are set) or connections (to its endpoints, idle ones and tunnels included).";
+    LIMIT = Gauge "bowline_limit" ["service", "limit"]
+        "The limit itself, where limits are set: requests, connections or pending.";
+    WAITING = Gauge "bowline_requests_waiting" ["service", "for"]
+        "Requests that wait: for request (maxRequests are in flight), or for connection (maxConnections are open).";
+    SHED = Counter "bowline_shed_total" ["service", "reason"]
+        "Requests and tunnels that limits turned away: queue_full (maxPendingRequests waited already), waited_too_long, or no_connection (a tunnel, which does not wait).";
+    QUEUE_DURATION = Histogram "bowline_queue_duration_seconds" ["service"]
+        "Seconds that requests waited because maxRequests were in flight, whatever became of them; those that did not have to wait are not in it.";
     BROKEN_BODIES = Counter "bowline_broken_bodies_total" ["service"]
         "Responses that the endpoint broke off after their head had been passed on.";
     RETRIES = Counter "bowline_retries_total" ["service", "reason"]
@@ -90,6 +100,8 @@ metrics! {
         "Open connections from the app.";
     DOWNSTREAM_ACCEPTS = Counter "bowline_downstream_accepts_total" ["listener"]
         "Connections accepted from the app, by listener: vip or forward_proxy.";
+    DOWNSTREAM_REFUSED = Counter "bowline_downstream_refused_total" ["reason"]
+        "Connections from the app that were reset as soon as they came, by reason: max_connections, or file_descriptors (the process has none left).";
     DOWNSTREAM_ERRORS = Counter "bowline_downstream_errors_total" ["kind"]
         "Connections from the app that ended in an error, by kind: protocol (what it sent is not HTTP), timeout, broken, panic.";
     MESH_GENERATION = Gauge "bowline_mesh_generation" []

@@ -11,6 +11,7 @@ use super::metrics::{
     BOUNDS_MICROS, Class, DownstreamCounters, Histogram, HistogramTotal, PerWorker, ProxyCounters,
     TunnelCounters, TunnelEnd,
 };
+use crate::limiter::Kind;
 use crate::snapshot::{Endpoint, Service, Snapshot};
 
 /// The content type of the page.
@@ -37,6 +38,7 @@ pub struct Sources<'a> {
 pub fn render(sources: &Sources<'_>) -> String {
     let mut page = Page(String::with_capacity(4096));
     services(&mut page, sources);
+    limits(&mut page, sources);
     tunnels(&mut page, sources);
     endpoints(&mut page, sources);
     dns(&mut page, sources);
@@ -158,6 +160,40 @@ fn services(page: &mut Page, sources: &Sources<'_>) {
     for service in all() {
         let count = service.shared.counters.sum(|c| c.broken_bodies.get());
         page.sample(&m::BROKEN_BODIES, &[&service.name], count);
+    }
+}
+
+/// Only services with limits are shown.
+fn limits(page: &mut Page, sources: &Sources<'_>) {
+    let all = || {
+        let services = sources.snapshot.services.iter().map(|service| (&service.name, &service.shared));
+        services.filter_map(|(name, shared)| shared.limiter.limits().map(|limits| (name, shared, limits)))
+    };
+    page.family(&m::LIMIT_IN_USE);
+    for (service, shared, _) in all() {
+        page.sample(&m::LIMIT_IN_USE, &[service, "requests"], shared.limiter.taken(Kind::Request));
+        page.sample(&m::LIMIT_IN_USE, &[service, "connections"], shared.limiter.taken(Kind::Connection));
+    }
+    page.family(&m::LIMIT);
+    for (service, _, limits) in all() {
+        page.sample(&m::LIMIT, &[service, "requests"], limits.requests);
+        page.sample(&m::LIMIT, &[service, "connections"], limits.connections);
+        page.sample(&m::LIMIT, &[service, "pending"], limits.pending);
+    }
+    page.family(&m::WAITING);
+    for (service, shared, _) in all() {
+        page.sample(&m::WAITING, &[service, "request"], shared.limiter.waiting(Kind::Request));
+        page.sample(&m::WAITING, &[service, "connection"], shared.limiter.waiting(Kind::Connection));
+    }
+    page.family(&m::SHED);
+    for (service, shared, _) in all() {
+        for (reason, count) in shared.limiter.shed.get() {
+            page.sample(&m::SHED, &[service, reason], count);
+        }
+    }
+    page.family(&m::QUEUE_DURATION);
+    for (service, shared, _) in all() {
+        page.histogram(&m::QUEUE_DURATION, &[service], &total(&shared.counters, |c| &c.waited));
     }
 }
 
@@ -297,6 +333,10 @@ fn downstream(page: &mut Page, sources: &Sources<'_>) {
     page.family(&m::DOWNSTREAM_ACCEPTS);
     page.sample(&m::DOWNSTREAM_ACCEPTS, &["vip"], sum(|c| c.accepts_vip.get()));
     page.sample(&m::DOWNSTREAM_ACCEPTS, &["forward_proxy"], sum(|c| c.accepts_forward_proxy.get()));
+    page.family(&m::DOWNSTREAM_REFUSED);
+    for (reason, count) in sources.proxy.connections_refused.get() {
+        page.sample(&m::DOWNSTREAM_REFUSED, &[reason], count);
+    }
     page.family(&m::DOWNSTREAM_ERRORS);
     page.sample(&m::DOWNSTREAM_ERRORS, &["protocol"], sum(|c| c.protocol_errors.get()));
     page.sample(&m::DOWNSTREAM_ERRORS, &["timeout"], sum(|c| c.timeouts.get()));
