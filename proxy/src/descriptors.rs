@@ -113,22 +113,55 @@ impl Default for Spare {
     }
 }
 
+/// Why a connection of the app is not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Full {
+    /// There are as many as there may be.
+    Connections,
+    /// What is left of the file descriptors is kept for other things.
+    Descriptors,
+}
+
+impl Full {
+    /// The label's value in metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Full::Connections => "max_connections",
+            Full::Descriptors => "file_descriptors",
+        }
+    }
+
+    /// What to do about it, for people.
+    pub fn advice(self) -> &'static str {
+        match self {
+            Full::Connections => {
+                "there are as many connections of apps as there may be: see --max-connections"
+            }
+            Full::Descriptors => ADVICE,
+        }
+    }
+}
+
 /// Counts a connection of the app while it lives.
 #[derive(Debug)]
 pub struct Downstream(());
 
 impl Downstream {
-    /// One more; `None`: there are as many as there may be.
-    pub fn try_count() -> Option<Self> {
+    /// One more.
+    ///
+    /// # Errors
+    /// There are as many as there may be.
+    pub fn try_count() -> Result<Self, Full> {
         // Only the acceptor adds to it.
-        if DOWNSTREAM.load(Relaxed) >= MOST_DOWNSTREAM.load(Relaxed)
-            || OPEN.load(Relaxed) >= MOST.load(Relaxed)
-        {
-            return None;
+        if DOWNSTREAM.load(Relaxed) >= MOST_DOWNSTREAM.load(Relaxed) {
+            return Err(Full::Connections);
+        }
+        if OPEN.load(Relaxed) >= MOST.load(Relaxed) {
+            return Err(Full::Descriptors);
         }
         DOWNSTREAM.fetch_add(1, Relaxed);
         OPEN.fetch_add(1, Relaxed);
-        Some(Downstream(()))
+        Ok(Downstream(()))
     }
 }
 

@@ -259,6 +259,14 @@ impl Limiter {
         }
     }
 
+    /// A request that had waited was called off by its caller before the answer was there.
+    #[cold]
+    pub fn served_in_vain(&self) {
+        if self.requests.waiting() > 0 {
+            self.queues().requests.served_in_vain();
+        }
+    }
+
     /// Takes those out who have waited longer than there is hope.
     fn expire(&self, queues: &mut Queues, kind: Kind, now: Tick) -> Vec<(Waiting, Duration)> {
         let queue = queues.of(kind);

@@ -137,7 +137,7 @@ impl Builder {
             Some(most) => {
                 // The shell becomes the program, so that it is the program that is killed and waited for.
                 let mut command = bare(Path::new("/bin/sh"));
-                let script = format!("ulimit -H -n {most} && ulimit -S -n {most} && exec \"$0\" \"$@\"");
+                let script = format!("ulimit -n {most} && exec \"$0\" \"$@\"");
                 command.arg("-c").arg(script).arg(&self.program);
                 command
             }

@@ -113,6 +113,8 @@ struct Call<'a> {
     until: Option<Instant>,
     /// Its place among the requests in flight, where they are limited: for all its attempts.
     permit: Option<Permit>,
+    /// It had to wait for that.
+    queued: bool,
     tried: Tried,
     attempts: u32,
     /// The next attempt must not use a connection from the pool: the last one turned out to be dead.
@@ -156,6 +158,7 @@ impl<'a> Call<'a> {
             started,
             until: limit.map(|limit| worker.clock.instant(started) + limit),
             permit: None,
+            queued: false,
             tried: Tried::new(),
             attempts: 0,
             fresh_connection: false,
@@ -186,7 +189,11 @@ impl<'a> Call<'a> {
         self.permit = match self.cluster.try_enter() {
             Ok(permit) => permit,
             // Boxed: it is rare and large.
-            Err(MustQueue) => Some(Box::pin(self.cluster.queue(self.may_wait_until())).await?),
+            Err(MustQueue) => {
+                let permit = Box::pin(self.cluster.queue(self.may_wait_until())).await?;
+                self.queued = true;
+                Some(permit)
+            }
         };
         Ok(())
     }
@@ -398,6 +405,9 @@ impl Drop for Call<'_> {
     fn drop(&mut self) {
         if !self.counted {
             self.cluster.counters.requests[Class::Cancelled as usize].inc();
+            if self.queued {
+                self.cluster.limiter.served_in_vain();
+            }
         }
     }
 }

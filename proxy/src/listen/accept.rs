@@ -14,7 +14,7 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::task::JoinHandle;
 
 use super::Arrival;
-use crate::descriptors::{self, Descriptor, Downstream, Spare};
+use crate::descriptors::{self, Descriptor, Downstream, Full, Spare};
 use crate::snapshot::Snapshot;
 use crate::telemetry::metrics::ProxyCounters;
 use crate::worker::Handle;
@@ -71,13 +71,12 @@ impl Workers {
     }
 
     fn hand_over(&self, stream: TcpStream, arrival: Arrival) {
-        let Some(place) = Downstream::try_count() else {
-            refuse(&stream);
-            self.refused(
-                "max_connections",
-                "connections of apps are refused: there are as many as there may be (--max-connections)",
-            );
-            return;
+        let place = match Downstream::try_count() {
+            Ok(place) => place,
+            Err(full) => {
+                refuse(&stream);
+                return self.refused(full);
+            }
         };
         let at = self.next.fetch_add(1, Relaxed) % self.handles.len();
         // The socket leaves this thread's event loop for the worker's.
@@ -88,10 +87,10 @@ impl Workers {
     }
 
     /// Counts a connection that was refused, and says so in the log, once in a while.
-    fn refused(&self, reason: &'static str, why: &'static str) {
-        let count = self.counters.connections_refused.inc(reason);
+    fn refused(&self, full: Full) {
+        let count = self.counters.connections_refused.inc(full.as_str());
         if count.is_power_of_two() {
-            tracing::warn!(count, "{why}");
+            tracing::warn!(count, "connections of apps are refused: {}", full.advice());
         }
     }
 
@@ -111,7 +110,7 @@ impl Workers {
         });
         let shed = shed.await;
         if shed {
-            self.refused("file_descriptors", descriptors::ADVICE);
+            self.refused(Full::Descriptors);
         }
         shed
     }

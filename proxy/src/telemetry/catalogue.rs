@@ -63,7 +63,7 @@ metrics! {
     SHED = Counter "bowline_shed_total" ["service", "reason"]
         "Requests and tunnels that limits turned away: queue_full (maxPendingRequests waited already), waited_too_long, or no_connection (a tunnel, which does not wait).";
     QUEUE_DURATION = Histogram "bowline_queue_duration_seconds" ["service"]
-        "Seconds that requests waited because maxRequests were in flight, whatever became of them; those that did not have to wait are not in it.";
+        "Seconds that requests waited because maxRequests were in flight, until they came in or were turned away; those that did not have to wait, or hung up, are not in it.";
     BROKEN_BODIES = Counter "bowline_broken_bodies_total" ["service"]
         "Responses that the endpoint broke off after their head had been passed on.";
     RETRIES = Counter "bowline_retries_total" ["service", "reason"]
@@ -101,7 +101,7 @@ metrics! {
     DOWNSTREAM_ACCEPTS = Counter "bowline_downstream_accepts_total" ["listener"]
         "Connections accepted from the app, by listener: vip or forward_proxy.";
     DOWNSTREAM_REFUSED = Counter "bowline_downstream_refused_total" ["reason"]
-        "Connections from the app that were reset as soon as they came, by reason: max_connections, or file_descriptors (the process has none left).";
+        "Connections from the app that were reset as soon as they came, by reason: max_connections, or file_descriptors (those left are kept for other things, or there are none).";
     DOWNSTREAM_ERRORS = Counter "bowline_downstream_errors_total" ["kind"]
         "Connections from the app that ended in an error, by kind: protocol (what it sent is not HTTP), timeout, broken, panic.";
     MESH_GENERATION = Gauge "bowline_mesh_generation" []

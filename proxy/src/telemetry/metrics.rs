@@ -235,7 +235,7 @@ pub struct ServiceCounters {
     pub requests: [Counter; Class::COUNT],
     /// Latency to the response head.
     pub duration: Histogram,
-    /// How long requests were in the queue of `maxRequests`, those that got no place included.
+    /// How long requests were in the queue of `maxRequests`, those that were turned away included.
     pub waited: Histogram,
     /// Responses broken off after their head.
     pub broken_bodies: Counter,

@@ -231,7 +231,8 @@ async fn places_come_back_however_a_request_ends() {
         all.push(send(&proxy, "/").await);
     }
     for raw in &mut all {
-        raw.response().await.expect(200);
+        // The retry budget may be used up, and one of the two endpoints is dead.
+        assert_ne!(raw.response().await.header("x-bowline-error"), Some("overloaded"));
     }
 }
 

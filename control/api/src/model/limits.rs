@@ -14,8 +14,8 @@ use serde::{Deserialize, Serialize};
 /// `perRequestTimeoutSeconds`, the caller's `grpc-timeout`; 7.5 s where there is none), as whoever comes in later could
 /// not be answered in time. Whoever hangs up gives its place up. When
 /// callers are lost, order would only make all of them wait in vain: if over 100 ms, and over eight requests a place,
-/// the queue was never empty, and for twenty who were served one hung up, or was turned away while others had waited
-/// for 100 ms, the newest comes first, and who has waited for 100 ms, or for eight turns where those take longer, is
+/// the queue was never empty, and for twenty who were served one hung up, waiting or soon after it, or was turned away
+/// while others had waited for 100 ms, the newest comes first, and who has waited for 100 ms, or for eight turns where those take longer, is
 /// turned away (adaptive LIFO and CoDel, from Facebook's "Fail at Scale").
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]

@@ -27,8 +27,8 @@ pub struct Ticket(u64);
 /// That somebody always waits is no overload yet: a pool of forty clients at a service that takes five at a time is
 /// served in order, and nobody is worse off. Nor is a burst, however large and slowly it is worked off. Overload is
 /// when callers are lost: over [`STANDING`], and until each place has changed hands eight times, the queue was never
-/// empty, and for twenty who were served at least one hung up or was sent away because the queue was full of others who
-/// had waited for longer than [`STANDING`].
+/// empty, and for twenty who were served at least one hung up, in the queue or soon after it, or was sent away because
+/// the queue was full of others who had waited for longer than [`STANDING`].
 ///
 /// Under overload the newest comes first, and nobody waits longer than eight turns (the mean time between two who are
 /// served), or [`STANDING`] if that is longer. It is over when the queue has been empty, and order is tried again after
@@ -104,6 +104,12 @@ impl<T> Queue<T> {
         // A short queue that is full is what its owner wanted.
         let long = |oldest: &Waiting<T>| now.since(oldest.since) > STANDING;
         self.lost += u64::from(self.waiting.front().is_some_and(long));
+    }
+
+    /// One who had waited hung up before the answer was there. Without these a queue could be just so long that
+    /// everybody is served and nobody answered.
+    pub fn served_in_vain(&mut self) {
+        self.lost += u64::from(!self.waiting.is_empty());
     }
 
     /// Who is served next.
