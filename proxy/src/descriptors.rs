@@ -123,6 +123,9 @@ pub enum Full {
 }
 
 impl Full {
+    /// All of them.
+    pub const ALL: [Full; 2] = [Full::Connections, Full::Descriptors];
+
     /// The label's value in metrics.
     pub fn as_str(self) -> &'static str {
         match self {

@@ -47,6 +47,9 @@ pub enum Shed {
 }
 
 impl Shed {
+    /// All of them.
+    pub const ALL: [Shed; 3] = [Shed::QueueFull, Shed::WaitedTooLong, Shed::NoConnection];
+
     /// The label's value in metrics.
     pub fn as_str(self) -> &'static str {
         match self {

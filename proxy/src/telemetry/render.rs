@@ -11,7 +11,8 @@ use super::metrics::{
     BOUNDS_MICROS, Class, DownstreamCounters, Histogram, HistogramTotal, PerWorker, ProxyCounters,
     TunnelCounters, TunnelEnd,
 };
-use crate::limiter::Kind;
+use crate::descriptors::Full;
+use crate::limiter::{Kind, Shed};
 use crate::snapshot::{Endpoint, Service, Snapshot};
 
 /// The content type of the page.
@@ -163,6 +164,11 @@ fn services(page: &mut Page, sources: &Sources<'_>) {
     }
 }
 
+/// A count by reason, 0 when there has been none.
+fn of(counts: &[(&'static str, u64)], reason: &str) -> u64 {
+    counts.iter().find(|(counted, _)| *counted == reason).map_or(0, |(_, count)| *count)
+}
+
 /// Only services with limits are shown.
 fn limits(page: &mut Page, sources: &Sources<'_>) {
     let all = || {
@@ -187,8 +193,9 @@ fn limits(page: &mut Page, sources: &Sources<'_>) {
     }
     page.family(&m::SHED);
     for (service, shared, _) in all() {
-        for (reason, count) in shared.limiter.shed.get() {
-            page.sample(&m::SHED, &[service, reason], count);
+        let counts = shared.limiter.shed.get();
+        for reason in Shed::ALL.map(Shed::as_str) {
+            page.sample(&m::SHED, &[service, reason], of(&counts, reason));
         }
     }
     page.family(&m::QUEUE_DURATION);
@@ -334,8 +341,9 @@ fn downstream(page: &mut Page, sources: &Sources<'_>) {
     page.sample(&m::DOWNSTREAM_ACCEPTS, &["vip"], sum(|c| c.accepts_vip.get()));
     page.sample(&m::DOWNSTREAM_ACCEPTS, &["forward_proxy"], sum(|c| c.accepts_forward_proxy.get()));
     page.family(&m::DOWNSTREAM_REFUSED);
-    for (reason, count) in sources.proxy.connections_refused.get() {
-        page.sample(&m::DOWNSTREAM_REFUSED, &[reason], count);
+    let counts = sources.proxy.connections_refused.get();
+    for reason in Full::ALL.map(Full::as_str) {
+        page.sample(&m::DOWNSTREAM_REFUSED, &[reason], of(&counts, reason));
     }
     page.family(&m::DOWNSTREAM_ERRORS);
     page.sample(&m::DOWNSTREAM_ERRORS, &["protocol"], sum(|c| c.protocol_errors.get()));
