@@ -59,7 +59,10 @@ impl Wait {
             Ok(Ok(Grant::Expired(waited))) => {
                 Err(self.limiter.refusal(Shed::WaitedTooLong, self.kind, waited))
             }
-            Ok(Ok(grant)) => Ok(grant),
+            Ok(Ok(grant)) => {
+                self.ticket = None;
+                Ok(grant)
+            }
             Ok(Err(_)) | Err(_) => {
                 let waited = self.limiter.clock.now().since(self.since);
                 Err(self.limiter.refusal(Shed::WaitedTooLong, self.kind, waited))

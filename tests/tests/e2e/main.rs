@@ -15,6 +15,7 @@ mod hostile;
 mod interop;
 mod life;
 mod limits;
+mod limits_connections;
 mod overload;
 mod reload;
 mod retry;
