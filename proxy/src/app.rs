@@ -14,6 +14,7 @@ use tokio::time::Instant;
 use crate::admin::{self, Access, Admin};
 use crate::clock::Clock;
 use crate::config::{Cli, Command, Health, Run};
+use crate::descriptors;
 use crate::discovery::{Discovery, Refused};
 use crate::drain::{self, Drain, Phase};
 use crate::listen::Arrival;
@@ -103,6 +104,7 @@ impl Running {
         let admin_listener = bind(config.admin)?;
         let outbound = bind(config.outbound)?;
         let metrics_listener = config.metrics.map(bind).transpose()?;
+        let budget = descriptors::init(config.max_connections.map(|most| most as usize));
         let (drain, signal) = drain::channel();
         let published = Arc::new(Published::new(snapshot));
         let listeners = [Some(&admin_listener), Some(&outbound), metrics_listener.as_ref()]
@@ -115,8 +117,8 @@ impl Running {
         let workers = (0..config.workers)
             .map(|id| worker::spawn(id, shared.clone(), seed.wrapping_add(id.into())))
             .collect::<io::Result<Vec<_>>>()?;
-        let workers = Workers::new(workers);
         let counters = Arc::new(ProxyCounters::default());
+        let workers = Workers::new(workers, counters.clone());
         let begin_drain = Arc::new(Notify::new());
         let snapshot = published.current();
         tracing::info!(
@@ -127,6 +129,8 @@ impl Running {
             admin = %admin_listener.local_addr()?,
             metrics = metrics_listener.as_ref().map(|l| l.local_addr()).transpose()?.map(tracing::field::display),
             workers = config.workers,
+            max_connections = budget.max_connections,
+            file_descriptors = budget.descriptors,
             seed,
             "bowline-proxy is up"
         );

@@ -12,7 +12,12 @@ use bowline_core::Tick;
 use bowline_core::balance::{Balancer, End, Ticket, Tried, active};
 use bowline_core::quantile::RecentQuantile;
 
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
 use crate::clock::Clock;
+use crate::error::Fault;
+use crate::limiter::{Grant, Kind, Limiter};
 use crate::pool::{MAX_IDLE, Upstream};
 use crate::snapshot::Service;
 use crate::telemetry::metrics::{Class, ServiceCounters};
@@ -24,6 +29,8 @@ pub const SWEEP_EVERY: Duration = Duration::from_secs(1);
 pub struct Cluster {
     /// This worker's counters of the service.
     pub counters: Arc<ServiceCounters>,
+    /// How much of the service may be in use, on all workers.
+    pub limiter: Arc<Limiter>,
     clock: Clock,
     state: RefCell<State>,
     /// Where the ejections stood when the balancer was last told of them.
@@ -44,9 +51,11 @@ struct State {
 
 impl Cluster {
     /// The view of a service that this worker has not seen before.
-    pub fn new(service: Arc<Service>, clock: Clock, rng: &mut fastrand::Rng) -> Rc<Self> {
+    pub fn new(service: Arc<Service>, clock: Clock, bell: &Arc<Notify>, rng: &mut fastrand::Rng) -> Rc<Self> {
+        service.shared.limiter.hang_bell(bell);
         let cluster = Rc::new(Cluster {
             counters: service.shared.counters.register(),
+            limiter: service.shared.limiter.clone(),
             clock,
             state: RefCell::new(State {
                 balancer: Balancer::new(service.policy.balancing),
@@ -86,7 +95,7 @@ impl Cluster {
                     old[*known].slot.set(Some(slot));
                     old[*known].clone()
                 }
-                None => Upstream::new(endpoint.shared.clone(), slot),
+                None => Upstream::new(endpoint.shared.clone(), slot, &self.limiter),
             })
             .collect();
         for (index, upstream) in old.iter().enumerate() {
@@ -155,7 +164,41 @@ impl Cluster {
             sent: None,
             answered_at: now,
             failed: false,
+            permit: None,
             stage: Stage::Waiting,
+        }
+    }
+
+    /// Counts a request as in flight from here on if there is room for it; `Err`: it must queue.
+    #[inline]
+    pub fn try_enter(self: &Rc<Self>) -> Result<Option<Permit>, MustQueue> {
+        if !self.limiter.counts_requests() {
+            return Ok(None);
+        }
+        if self.limiter.try_enter() { Ok(Some(Permit(self.clone()))) } else { Err(MustQueue) }
+    }
+
+    /// Waits until there is room for a request, at most until `latest`.
+    ///
+    /// # Errors
+    /// The queue is full, or it has waited for too long.
+    pub async fn queue(self: &Rc<Self>, latest: Instant) -> Result<Permit, Fault> {
+        let begun = self.clock.now();
+        let granted = self.limiter.queue(Kind::Request, 0)?.until(latest).await;
+        self.counters.waited.record(self.clock.now().since(begun));
+        match granted? {
+            Grant::Place(place) => place.keep(),
+            Grant::Idle | Grant::Expired(_) => unreachable!("none of a request's"),
+        }
+        Ok(Permit(self.clone()))
+    }
+
+    /// Closes idle connections, as many as requests wait for one.
+    pub fn make_room(&self) {
+        for _ in 0..self.limiter.waiting(Kind::Connection) {
+            if !self.state.borrow().upstreams.iter().any(|upstream| upstream.close_idle()) {
+                return;
+            }
         }
     }
 
@@ -176,6 +219,19 @@ impl Cluster {
     }
 }
 
+/// There is no room at the moment.
+#[derive(Clone, Copy, Debug)]
+pub struct MustQueue;
+
+/// A request's place among those in flight; dropped, it is given back.
+pub struct Permit(Rc<Cluster>);
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        self.0.limiter.give_back(Kind::Request);
+    }
+}
+
 /// One attempt in flight, from the pick of its endpoint to the end of its response body. Dropped early it counts as
 /// cancelled.
 pub struct Flight {
@@ -188,6 +244,8 @@ pub struct Flight {
     answered_at: Tick,
     /// The answer told against the endpoint.
     failed: bool,
+    /// Of the request, until its response has ended.
+    permit: Option<Permit>,
     stage: Stage,
 }
 
@@ -222,6 +280,11 @@ impl Flight {
     /// When the response head came; the start, before that.
     pub fn answered_at(&self) -> Tick {
         self.answered_at
+    }
+
+    /// From now on the request is in flight for as long as this.
+    pub fn hold(&mut self, permit: Option<Permit>) {
+        self.permit = permit;
     }
 
     /// Remembers that this request has tried this endpoint.

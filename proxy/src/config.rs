@@ -75,6 +75,13 @@ pub struct Run {
           value_parser = clap::value_parser!(u16).range(1..=256))]
     pub workers: u16,
 
+    /// Most connections of apps at a time; one more is reset at once. Default: half of the file descriptors that the
+    /// process may have (ulimit -n, raised to its hard limit), after a quarter of them, 32 to 512, has been set aside
+    /// for listeners, admin pages and files; the other half is for connections to endpoints.
+    #[arg(long, env = "BOWLINE_MAX_CONNECTIONS", value_name = "N",
+          value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
+    pub max_connections: Option<u32>,
+
     /// Folder in which the addresses given to names are remembered over restarts.
     #[arg(long, env = "BOWLINE_STATE_DIR", value_name = "DIR")]
     pub state_dir: Option<PathBuf>,

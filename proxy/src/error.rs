@@ -50,11 +50,15 @@ pub enum Reason {
     RequestBodyBroken,
     /// Nothing more of the request body came for the idle timeout.
     RequestBodyTimeout,
+    /// As much of the service is in use as may be, and the queue is full or the request has waited too long.
+    Overloaded,
+    /// This host is out of something that a connection needs: file descriptors, local ports, memory.
+    OutOfResources,
 }
 
 impl Reason {
     /// All reasons, for the reference page.
-    pub const ALL: [Reason; 15] = [
+    pub const ALL: [Reason; 17] = [
         Reason::UnknownService,
         Reason::Loop,
         Reason::NoEndpoints,
@@ -70,6 +74,8 @@ impl Reason {
         Reason::BadRequest,
         Reason::RequestBodyBroken,
         Reason::RequestBodyTimeout,
+        Reason::Overloaded,
+        Reason::OutOfResources,
     ];
 
     /// The word in `x-bowline-error`, metrics and logs.
@@ -90,6 +96,8 @@ impl Reason {
             Reason::BadRequest => "bad_request",
             Reason::RequestBodyBroken => "request_body_broken",
             Reason::RequestBodyTimeout => "request_body_timeout",
+            Reason::Overloaded => "overloaded",
+            Reason::OutOfResources => "out_of_resources",
         }
     }
 
@@ -119,6 +127,12 @@ impl Reason {
             Reason::RequestBodyTimeout => {
                 "The app sent nothing more of its request body for `idleTimeoutSeconds`, and the endpoint waited for it."
             }
+            Reason::Overloaded => {
+                "As much of the service is in use as its `limits` allow, and the queue is full or the request has waited for too long."
+            }
+            Reason::OutOfResources => {
+                "No connection to the endpoint, because the proxy or its host is out of file descriptors, local ports or memory."
+            }
         }
     }
 
@@ -126,9 +140,12 @@ impl Reason {
     /// processed; 502 and 504 where an endpoint may have done the work.
     pub fn status(self) -> StatusCode {
         match self {
-            Reason::NoEndpoints | Reason::ConnectFailure | Reason::ConnectTimeout | Reason::RefusedStream => {
-                StatusCode::SERVICE_UNAVAILABLE
-            }
+            Reason::NoEndpoints
+            | Reason::ConnectFailure
+            | Reason::ConnectTimeout
+            | Reason::RefusedStream
+            | Reason::Overloaded
+            | Reason::OutOfResources => StatusCode::SERVICE_UNAVAILABLE,
             // Not 404: an app takes that for an answer of the service.
             Reason::UnknownService
             | Reason::Reset
@@ -148,12 +165,15 @@ impl Reason {
         matches!(self, Reason::ConnectFailure | Reason::ConnectTimeout)
     }
 
-    /// The gRPC status code that says the same: 14 UNAVAILABLE, 4 DEADLINE_EXCEEDED, 13 INTERNAL.
+    /// The gRPC status code that says the same: 14 UNAVAILABLE, 4 DEADLINE_EXCEEDED, 13 INTERNAL, 8
+    /// RESOURCE_EXHAUSTED. What was shed is not 14, which gRPC clients and proxies try again by default: they would add
+    /// to the load of a service that has too much of it.
     pub fn grpc_status(self) -> u8 {
         match self {
             Reason::AttemptTimeout | Reason::ResponseTimeout | Reason::RequestTimeout => 4,
             Reason::InvalidResponse | Reason::BadRequest => 13,
             Reason::RequestBodyBroken | Reason::RequestBodyTimeout => 1,
+            Reason::Overloaded => 8,
             _ => 14,
         }
     }
@@ -162,7 +182,11 @@ impl Reason {
     pub fn source(self) -> Source {
         match self {
             Reason::BadRequest | Reason::RequestBodyBroken | Reason::RequestBodyTimeout => Source::Downstream,
-            Reason::UnknownService | Reason::Loop | Reason::NoEndpoints => Source::Proxy,
+            Reason::UnknownService
+            | Reason::Loop
+            | Reason::NoEndpoints
+            | Reason::Overloaded
+            | Reason::OutOfResources => Source::Proxy,
             _ => Source::Upstream,
         }
     }
@@ -170,7 +194,10 @@ impl Reason {
     /// What had happened to the attempt, as the retry table asks; `None` where no further attempt could help.
     pub fn failure(self) -> Option<Failure> {
         match self {
-            Reason::ConnectFailure | Reason::ConnectTimeout => Some(Failure::Connect),
+            // Local ports are short for one endpoint at a time, and elsewhere a connection may be idle.
+            Reason::ConnectFailure | Reason::ConnectTimeout | Reason::OutOfResources => {
+                Some(Failure::Connect)
+            }
             Reason::RefusedStream => Some(Failure::RefusedStream),
             Reason::Reset | Reason::InvalidResponse => Some(Failure::Reset),
             Reason::ClosedWithoutResponse => Some(Failure::ClosedWithoutResponse),

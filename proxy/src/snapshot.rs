@@ -17,6 +17,7 @@ use bowline_core::outlier::{EndpointHealth, Outlier};
 
 pub use policy::Policy;
 
+use crate::limiter::Limiter;
 use crate::telemetry::dns::DnsStatus;
 use crate::telemetry::metrics::{ByReason, EndpointCounters, PerWorker, ServiceCounters};
 
@@ -109,6 +110,8 @@ pub struct SharedService {
     pub retries_refused: ByReason,
     /// Requests answered by the proxy itself, by reason.
     pub local_responses: ByReason,
+    /// How much of it may be in use at a time, and who waits.
+    pub limiter: Arc<Limiter>,
 }
 
 /// What all workers and all snapshots share of an endpoint.
@@ -290,6 +293,7 @@ impl Service {
             || Arc::new(SharedService { name: model.discovery_name.clone(), ..SharedService::default() }),
             |before| before.shared.clone(),
         );
+        shared.limiter.set(model.limits.as_ref().filter(|_| !bypassed));
         let known: HashMap<SocketAddr, &Arc<SharedEndpoint>> =
             before.iter().flat_map(|b| &b.endpoints).map(|e| (e.shared.addr, &e.shared)).collect();
         let dns = dns.filter(|_| matches!(model.endpoints, Endpoints::Dns(_)));

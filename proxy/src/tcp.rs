@@ -53,18 +53,22 @@ pub async fn open(worker: &Worker, cluster: &Rc<Cluster>) -> Result<Tunnel, Faul
         flight.mark(&mut tried);
         flight.sent(now);
         attempts += 1;
-        let outcome = flight.upstream().connect(service.policy.connect).await;
+        let outcome = flight.upstream().connect_tunnel(service.policy.connect).await;
         now = worker.clock.now();
         let fault = match outcome {
-            Ok(upstream) => {
+            Ok((upstream, place)) => {
                 flight.answered(now, Class::Other, false, false);
                 flight.established(now);
-                return Ok(Tunnel::new(upstream, Bytes::new(), Some(flight), service.policy.idle, counters));
+                let idle = service.policy.idle;
+                return Ok(Tunnel::new(upstream, Bytes::new(), place, Some(flight), idle, counters));
             }
             Err(fault) => fault,
         };
         tracing::debug!(service = service.name, attempt = attempts, %fault, "attempt failed");
         service.shared.attempt_failures.inc(fault.reason.as_str());
+        if fault.reason == Reason::Overloaded {
+            break fault;
+        }
         flight.failed(now, fault.blames_endpoint(), fault.is_timeout());
         let attempt = Attempt {
             number: attempts,

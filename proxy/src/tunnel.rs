@@ -19,6 +19,7 @@ use tokio::net::TcpStream;
 
 use crate::cluster::Flight;
 use crate::drain::{Phase, Signal};
+use crate::limiter::Place;
 use crate::listen::watch::{Activity, until_asked};
 use crate::telemetry::metrics::{EndpointCounters, TunnelCounters, TunnelEnd};
 
@@ -42,6 +43,8 @@ pub struct Tunnel {
     flight: Option<Flight>,
     idle: Option<Duration>,
     open: Open,
+    /// Among the connections of the service.
+    _place: Place,
 }
 
 /// Counts a tunnel while it lives, and how it ended.
@@ -66,6 +69,7 @@ impl Tunnel {
     pub fn new(
         upstream: TcpStream,
         early: Bytes,
+        place: Place,
         flight: Option<Flight>,
         idle: Option<Duration>,
         counters: Arc<TunnelCounters>,
@@ -76,7 +80,7 @@ impl Tunnel {
             endpoint.connections.add(1);
         }
         let open = Open { counters, endpoint, end: TunnelEnd::Closed };
-        Tunnel { upstream, early, flight, idle, open }
+        Tunnel { upstream, early, flight, idle, open, _place: place }
     }
 
     /// Passes bytes through until both sides have said all they had to say, one of them breaks, nothing is said for too

@@ -11,10 +11,11 @@ use std::thread;
 use bowline_api::model::AppProtocol;
 use tokio::net::TcpStream;
 use tokio::runtime::{Builder, LocalOptions};
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 
 use crate::clock::Clock;
 use crate::cluster::{Cluster, SWEEP_EVERY};
+use crate::descriptors::Downstream as Place;
 use crate::drain::Signal;
 use crate::error::Reason;
 use crate::http::server::{Ended, serve};
@@ -37,7 +38,7 @@ pub struct Shared {
 
 /// What the rest of the process says to a worker.
 enum Message {
-    Connection(StdTcpStream, Arrival),
+    Connection(StdTcpStream, Arrival, Place),
     Inspect(Box<dyn FnOnce(&Worker) + Send>),
 }
 
@@ -60,9 +61,9 @@ impl fmt::Debug for Message {
 
 impl Handle {
     /// Gives it a connection to carry.
-    pub fn connection(&self, stream: StdTcpStream, arrival: Arrival) {
+    pub fn connection(&self, stream: StdTcpStream, arrival: Arrival, place: Place) {
         // Refused only when the worker has ended, and the connection with it.
-        let _ = self.messages.send(Message::Connection(stream, arrival));
+        let _ = self.messages.send(Message::Connection(stream, arrival, place));
     }
 
     /// Has a look at something that only the worker can see.
@@ -112,6 +113,8 @@ pub struct Worker {
     view: RefCell<View>,
     generation: Cell<u64>,
     watched: RefCell<Watched>,
+    /// Rung when idle connections may be in the way of those who wait for one.
+    bell: Arc<Notify>,
 }
 
 /// The mesh as this worker has taken it up.
@@ -131,6 +134,7 @@ impl Worker {
             view: RefCell::new(View { snapshot: snapshot.clone(), clusters: HashMap::new() }),
             generation: Cell::new(0),
             watched: RefCell::default(),
+            bell: Arc::default(),
             shared,
         });
         worker.take_up(snapshot);
@@ -143,16 +147,19 @@ impl Worker {
         loop {
             tokio::select! {
                 message = inbox.recv() => match message {
-                    Some(Message::Connection(stream, arrival)) => self.clone().carry(stream, arrival),
+                    Some(Message::Connection(stream, arrival, place)) => {
+                        self.clone().carry(stream, arrival, place);
+                    }
                     Some(Message::Inspect(look)) => look(&self),
                     None => return,
                 },
+                () = self.bell.notified() => self.make_room(),
                 _ = sweep.tick() => self.sweep(),
             }
         }
     }
 
-    fn carry(self: Rc<Self>, stream: StdTcpStream, arrival: Arrival) {
+    fn carry(self: Rc<Self>, stream: StdTcpStream, arrival: Arrival, place: Place) {
         match arrival {
             Arrival::Vip(_) => self.counters.accepts_vip.inc(),
             Arrival::ForwardProxy => self.counters.accepts_forward_proxy.inc(),
@@ -167,7 +174,7 @@ impl Worker {
         let activity = self.watched.borrow_mut().add();
         let drain = self.shared.drain.clone();
         tokio::task::spawn_local(async move {
-            let _open = Open::new(self.counters.clone());
+            let _open = (Open::new(self.counters.clone()), place);
             let counters = self.counters.clone();
             let downstream = Rc::new(Downstream::new(self, arrival, activity));
             if let Some(cluster) = downstream.tcp_service() {
@@ -268,7 +275,7 @@ impl Worker {
                     }
                     cluster
                 }
-                None => Cluster::new(service.clone(), self.clock, &mut rng),
+                None => Cluster::new(service.clone(), self.clock, &self.bell, &mut rng),
             };
             view.clusters.insert(service.name.clone(), cluster);
         }
@@ -277,6 +284,12 @@ impl Worker {
         }
         self.generation.set(snapshot.generation);
         view.snapshot = snapshot;
+    }
+
+    fn make_room(&self) {
+        for cluster in self.view.borrow().clusters.values() {
+            cluster.make_room();
+        }
     }
 
     fn sweep(&self) {

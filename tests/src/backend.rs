@@ -9,6 +9,7 @@ use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{JoinHandle, JoinSet};
 
+use crate::crowd::Crowd;
 use crate::mesh::Endpoint;
 use crate::sockets::reset_on_close;
 use crate::wait::{Gate, eventually};
@@ -50,6 +51,7 @@ enum Step {
     Send(Vec<u8>),
     Pause(Duration),
     Await(Gate),
+    Pass(Crowd, Duration),
     Flood,
     Hang,
     Close,
@@ -135,6 +137,13 @@ impl Reply {
     #[must_use]
     pub fn behind(mut self, gate: &Gate) -> Self {
         self.0.insert(0, Step::Await(gate.clone()));
+        self
+    }
+
+    /// Begins when it has passed through the crowd, with so long at its desk.
+    #[must_use]
+    pub fn through(mut self, crowd: &Crowd, time: Duration) -> Self {
+        self.0.insert(0, Step::Pass(crowd.clone(), time));
         self
     }
 
@@ -388,6 +397,10 @@ async fn perform(wire: &mut Wire, reply: Reply, request: &mut Received, state: &
             },
             Step::Await(gate) => tokio::select! {
                 () = gate.passed() => {}
+                () = wire.peer_gone() => { left(state); return over(io::ErrorKind::BrokenPipe) }
+            },
+            Step::Pass(crowd, time) => tokio::select! {
+                () = crowd.pass(time) => {}
                 () = wire.peer_gone() => { left(state); return over(io::ErrorKind::BrokenPipe) }
             },
             Step::Flood => {

@@ -6,6 +6,7 @@
 
 pub mod backend;
 pub mod client;
+pub mod crowd;
 pub mod dns;
 pub mod frames;
 pub mod grpc;
@@ -25,6 +26,7 @@ pub mod wire;
 
 pub use backend::{Backend, Received, Reply};
 pub use client::Raw;
+pub use crowd::Crowd;
 pub use h2_backend::H2Backend;
 pub use h2_client::H2Client;
 pub use load::Load;

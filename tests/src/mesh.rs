@@ -83,6 +83,14 @@ impl Service {
         self
     }
 
+    /// These limits.
+    #[must_use]
+    pub fn limits(self, connections: u32, pending: u32, requests: u32) -> Self {
+        let limits =
+            json!({ "maxConnections": connections, "maxPendingRequests": pending, "maxRequests": requests });
+        self.with("limits", limits)
+    }
+
     /// Its only alias.
     #[must_use]
     pub fn alias(self, dns_name: &str, port: u16) -> Self {

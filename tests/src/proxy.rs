@@ -4,8 +4,9 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, prlimit};
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, BufReader};
@@ -25,6 +26,7 @@ pub struct Builder {
     dir: TempDir,
     mesh: PathBuf,
     range: Range,
+    descriptors: Option<u32>,
 }
 
 /// A proxy that runs. It is killed when this is dropped, and its log shown if the test has failed.
@@ -67,7 +69,14 @@ impl Builder {
     pub fn new(program: impl Into<PathBuf>) -> Self {
         let dir = tempfile::tempdir().expect("a temporary folder");
         let mesh = dir.path().join("mesh.yaml");
-        let builder = Builder { program: program.into(), args: Vec::new(), dir, mesh, range: Range::claim() };
+        let builder = Builder {
+            program: program.into(),
+            args: Vec::new(),
+            dir,
+            mesh,
+            range: Range::claim(),
+            descriptors: None,
+        };
         builder.mesh(Mesh::default())
     }
 
@@ -109,6 +118,13 @@ impl Builder {
         self
     }
 
+    /// With so many file descriptors at most.
+    #[must_use]
+    pub fn descriptors(mut self, most: u32) -> Self {
+        self.descriptors = Some(most);
+        self
+    }
+
     /// The nth address of the proxy's own VIP range.
     #[must_use]
     pub fn vip(&self, n: u8) -> std::net::Ipv4Addr {
@@ -116,7 +132,16 @@ impl Builder {
     }
 
     fn command(&self) -> Command {
-        let mut command = bare(&self.program);
+        let mut command = match self.descriptors {
+            None => bare(&self.program),
+            Some(most) => {
+                // The shell becomes the program, so that it is the program that is killed and waited for.
+                let mut command = bare(Path::new("/bin/sh"));
+                let script = format!("ulimit -n {most} && exec \"$0\" \"$@\"");
+                command.arg("-c").arg(script).arg(&self.program);
+                command
+            }
+        };
         command.args(["run", "--outbound", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--log-format", "json"]);
         command.args(["--log-level", "debug", "--vip-range", &self.range.cidr()]);
         command.arg("--mesh").arg(&self.mesh).args(&self.args);
@@ -348,6 +373,31 @@ impl Proxy {
     pub fn signal(&self, signal: Signal) {
         let id = self.child.id().and_then(|id| i32::try_from(id).ok()).expect("it runs");
         kill_process(Pid::from_raw(id).expect("a process"), signal).expect("it runs");
+    }
+
+    /// From now on it may have no more file descriptors than this.
+    ///
+    /// # Panics
+    /// It has ended already, or the limit is out of reach.
+    pub fn limit_descriptors(&self, most: u64) {
+        let id = self.child.id().and_then(|id| i32::try_from(id).ok()).expect("it runs");
+        let limit = Rlimit { current: Some(most), maximum: Some(most) };
+        prlimit(Pid::from_raw(id), Resource::Nofile, limit).expect("a lower limit");
+    }
+
+    /// The CPU time that it has used.
+    ///
+    /// # Panics
+    /// It has ended already.
+    #[must_use]
+    pub fn cpu(&self) -> Duration {
+        let id = self.child.id().expect("it runs");
+        let stat = std::fs::read_to_string(format!("/proc/{id}/stat")).expect("its statistics");
+        // Fields are counted from behind the command's closing bracket; there are 100 ticks a second.
+        let fields: Vec<&str> =
+            stat.rsplit_once(')').map_or("", |(_, rest)| rest).split_whitespace().collect();
+        let ticks = |at: usize| fields.get(at).and_then(|text| text.parse::<u64>().ok()).unwrap_or_default();
+        Duration::from_millis(10 * (ticks(11) + ticks(12)))
     }
 
     /// Waits for its end.

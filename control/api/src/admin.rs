@@ -56,6 +56,27 @@ pub struct ServiceSummary {
     /// Its traffic goes straight through, without policy: see `POST /bypass`.
     #[serde(default)]
     pub bypassed: bool,
+    /// Its limits and what of them is in use; absent: it has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limits: Option<LimitsSummary>,
+}
+
+/// A service's limits in [`ServiceSummary`], and what of them is in use over all workers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LimitsSummary {
+    /// Requests in flight at most.
+    pub max_requests: u32,
+    /// Requests in flight.
+    pub requests: u32,
+    /// Connections to endpoints at most.
+    pub max_connections: u32,
+    /// Connections to endpoints, tunnels included.
+    pub connections: u32,
+    /// Requests that may wait.
+    pub max_pending_requests: u32,
+    /// Requests that wait, for their turn or for a connection.
+    pub pending_requests: u32,
 }
 
 /// One alias in [`ServiceSummary`].

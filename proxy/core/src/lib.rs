@@ -7,12 +7,13 @@
 //!
 //! | per worker, `&mut self` | per proxy, shared atomics, `&self` |
 //! | --- | --- |
-//! | [`balance::Balancer`], [`quantile::RecentQuantile`] | [`outlier::Outlier`], [`budget::RetryBudget`] |
+//! | [`balance::Balancer`], [`quantile::RecentQuantile`], [`limit::Queue`] (under a lock of its owner) | [`outlier::Outlier`], [`budget::RetryBudget`], [`limit::Level`] |
 //!
 //! [`retry`] is a pure decision without state.
 
 pub mod balance;
 pub mod budget;
+pub mod limit;
 pub mod outlier;
 pub mod quantile;
 pub mod retry;

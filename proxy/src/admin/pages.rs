@@ -1,8 +1,8 @@
 //! The single pages.
 
 use bowline_api::admin::{
-    AliasSummary, Bypass, Config, EndpointSummary, Endpoints, Explanation, NotCandidate, Readiness,
-    ServiceSummary, Services,
+    AliasSummary, Bypass, Config, EndpointSummary, Endpoints, Explanation, LimitsSummary, NotCandidate,
+    Readiness, ServiceSummary, Services,
 };
 use bowline_core::Tick;
 use clap::ValueEnum;
@@ -13,6 +13,7 @@ use super::{Admin, Page, json, text};
 use crate::config::LogLevel;
 use crate::discovery::Command;
 use crate::drain::Phase;
+use crate::limiter::Kind;
 use crate::snapshot::{Endpoint, Service};
 use crate::telemetry::dns::DnsStatus;
 use crate::telemetry::metrics::Class;
@@ -72,10 +73,23 @@ pub(super) fn services(admin: &Admin) -> Page {
             endpoints: service.endpoints.len(),
             ejected: service.outlier.ejected(now),
             bypassed: service.bypassed,
+            limits: limits(service),
         })
         .collect();
     let namespace = snapshot.namespace.clone();
     json(StatusCode::OK, &Services { namespace, generation: snapshot.generation, services })
+}
+
+fn limits(service: &Service) -> Option<LimitsSummary> {
+    let limiter = &service.shared.limiter;
+    limiter.limits().map(|limits| LimitsSummary {
+        max_requests: limits.requests,
+        requests: limiter.taken(Kind::Request),
+        max_connections: limits.connections,
+        connections: limiter.taken(Kind::Connection),
+        max_pending_requests: limits.pending,
+        pending_requests: limiter.waiting(Kind::Request) + limiter.waiting(Kind::Connection),
+    })
 }
 
 pub(super) async fn endpoints(admin: &Admin) -> Page {

@@ -13,7 +13,7 @@ use tokio::time::{Instant, Sleep};
 
 use super::replay::Source;
 use crate::error::{Fault, Reason};
-use crate::pool::{Upstream, h1, h2 as pool_h2};
+use crate::pool::{Patience, Upstream, h1, h2 as pool_h2};
 
 /// The protocol spoken to the endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,8 +92,8 @@ pub struct Limits {
     pub attempt: Option<Duration>,
     /// A moment that nothing may outlast.
     pub until: Option<Instant>,
-    /// To open a connection.
-    pub connect: Duration,
+    /// To get a connection.
+    pub patience: Patience,
 }
 
 /// Waits for the response head no longer than it may.
@@ -167,12 +167,12 @@ pub async fn run(
     let deadline = Deadline { sleep, limits, body };
     match protocol {
         Protocol::Http1 => {
-            let mut lease = upstream.checkout_h1(limits.connect, !fresh_connection).await?;
+            let mut lease = upstream.checkout_h1(limits.patience, !fresh_connection).await?;
             let response = lease.exchange(Request::from_parts(head, body.attempt()), deadline).await?;
             Ok(Answer::Http1(response, lease))
         }
         Protocol::Http2 => {
-            let mut lease = upstream.checkout_h2(limits.connect).await?;
+            let mut lease = upstream.checkout_h2(limits.patience).await?;
             let (response, upload) =
                 lease.exchange(Request::from_parts(head, ()), body.attempt(), deadline).await?;
             Ok(Answer::Http2(response, upload, lease))

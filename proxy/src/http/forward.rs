@@ -19,12 +19,17 @@ use super::headers::{self, BadHead, Scan};
 use super::outcome::{class, failure_name, grpc_status, penalised, tells_against};
 use super::replay::Source;
 use super::{connect, outside, respond, upgrade};
-use crate::cluster::{Cluster, Flight};
+use crate::cluster::{Cluster, Flight, MustQueue, Permit};
 use crate::error::{Fault, Reason};
 use crate::listen::{Downstream, Refusal};
+use crate::pool::Patience;
 use crate::snapshot::Service;
 use crate::telemetry::metrics::Class;
 use crate::worker::Worker;
+
+/// How long a request may take for the sake of the queue where nothing else bounds it: the default of
+/// `responseHeadersSeconds`.
+const LONGEST_WAIT: Duration = Duration::from_secs(15);
 
 /// Carries one request of the app to an endpoint of its service, and the response back.
 pub async fn forward(app: &Downstream, request: Request<AppBody>) -> Response<Body> {
@@ -46,24 +51,28 @@ pub async fn forward(app: &Downstream, request: Request<AppBody>) -> Response<Bo
     if let Err(BadHead(why)) = call.prepare(&mut head, &scan, app.alias()) {
         return call.refuse(Reason::BadRequest, why);
     }
+    // 4. Is there room?
+    if let Err(fault) = call.enter().await {
+        return call.refuse(fault.reason, &fault.detail);
+    }
     let mut head = Some(head);
     loop {
-        // 4. Which endpoint?
+        // 5. Which endpoint?
         let Some(mut flight) = call.pick() else {
             let why = call.service.why_no_endpoint();
             return call.refuse(Reason::NoEndpoints, &why);
         };
-        // 5. Send the request, wait for the response head.
+        // 6. Send the request, wait for the response head.
         let attempt_head = call.head_for_attempt(&mut head);
         let outcome = call.attempt(&mut flight, attempt_head).await;
-        // 6. What does it tell of the endpoint, and shall it be tried again?
+        // 7. What does it tell of the endpoint, and shall it be tried again?
         match call.judge(flight, outcome) {
-            // 7. Pass the response on; its body brings the connection back to the pool when it ends.
+            // 8. Pass the response on; its body brings the connection back to the pool when it ends.
             Judgement::Pass(answer, flight) => return call.pass_on(app, answer, flight),
-            // 8. Another attempt, at another endpoint where there is one.
+            // 9. Another attempt, at another endpoint where there is one.
             Judgement::Again(wait) if wait.is_zero() => {}
             Judgement::Again(wait) => tokio::time::sleep(wait).await,
-            // 9. Say what was tried and why it failed.
+            // 10. Say what was tried and why it failed.
             Judgement::GiveUp(fault) => return call.give_up(&fault),
         }
     }
@@ -107,6 +116,10 @@ struct Call<'a> {
     started: Tick,
     /// Nothing may outlast this moment: `perRequestTimeoutSeconds`, or the caller's own `grpc-timeout`.
     until: Option<Instant>,
+    /// Its place among the requests in flight, where they are limited: for all its attempts.
+    permit: Option<Permit>,
+    /// It had to wait for that.
+    queued: bool,
     tried: Tried,
     attempts: u32,
     /// The next attempt must not use a connection from the pool: the last one turned out to be dead.
@@ -150,6 +163,8 @@ impl<'a> Call<'a> {
             upgrade: false,
             started,
             until: limit.map(|limit| worker.clock.instant(started) + limit),
+            permit: None,
+            queued: false,
             tried: Tried::new(),
             attempts: 0,
             fresh_connection: false,
@@ -174,6 +189,28 @@ impl<'a> Call<'a> {
             Protocol::Http1 => headers::to_http1(head),
             Protocol::Http2 => headers::to_http2(head),
         }
+    }
+
+    async fn enter(&mut self) -> Result<(), Fault> {
+        self.permit = match self.cluster.try_enter() {
+            Ok(permit) => permit,
+            // Boxed: it is rare and large.
+            Err(MustQueue) => {
+                let permit = Box::pin(self.cluster.queue(self.may_wait_until())).await?;
+                self.queued = true;
+                Some(permit)
+            }
+        };
+        Ok(())
+    }
+
+    /// Half of the time that it has for a response: who comes in at the end of it could not be answered any more.
+    fn may_wait_until(&self) -> Instant {
+        let policy = &self.service.policy;
+        let arrived = self.worker.clock.instant(self.started);
+        let response = if self.grpc { policy.grpc_response_headers } else { policy.response_headers };
+        let whole = self.until.map(|until| until.saturating_duration_since(arrived));
+        arrived + [response, whole].into_iter().flatten().min().unwrap_or(LONGEST_WAIT).min(LONGEST_WAIT) / 2
     }
 
     fn pick(&mut self) -> Option<Flight> {
@@ -209,7 +246,7 @@ impl<'a> Call<'a> {
             response: if self.grpc { policy.grpc_response_headers } else { policy.response_headers },
             attempt: policy.attempt.of(self.idempotent && !self.grpc, self.is_last_attempt(), p99),
             until: self.until,
-            connect: policy.connect,
+            patience: Patience { connect: policy.connect, wait: self.may_wait_until() },
         };
         let upstream = flight.upstream();
         attempt::run(upstream, self.protocol, head, &self.body, limits, self.fresh_connection).await
@@ -269,7 +306,11 @@ impl<'a> Call<'a> {
             "attempt failed"
         );
         self.service.shared.attempt_failures.inc(fault.reason.as_str());
-        flight.failed(now, fault.blames_endpoint(), fault.is_timeout());
+        match fault.reason {
+            // The endpoint was not asked.
+            Reason::Overloaded => drop(flight),
+            _ => flight.failed(now, fault.blames_endpoint(), fault.is_timeout()),
+        }
         self.fresh_connection |= fault.reason == Reason::ClosedWithoutResponse;
         match fault.failure() {
             Some(failure) => match self.verdict(failure, now) {
@@ -312,13 +353,14 @@ impl<'a> Call<'a> {
         }
     }
 
-    fn pass_on(&mut self, app: &Downstream, answer: Answer, flight: Flight) -> Response<Body> {
+    fn pass_on(&mut self, app: &Downstream, answer: Answer, mut flight: Flight) -> Response<Body> {
         if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
             return self.switch(app, answer, flight);
         }
         let grpc_status = if self.grpc { grpc_status(answer.headers()) } else { None };
         self.count(class(answer.status(), grpc_status), flight.answered_at());
         let limit = self.until.map(|until| Box::pin(tokio::time::sleep_until(until)));
+        flight.hold(self.permit.take());
         let (mut head, body) = answer.into_parts();
         headers::strip_response(&mut head);
         // hyper writes the version that the app's connection speaks.
@@ -372,6 +414,9 @@ impl Drop for Call<'_> {
     fn drop(&mut self) {
         if !self.counted {
             self.cluster.counters.requests[Class::Cancelled as usize].inc();
+            if self.queued {
+                self.cluster.limiter.served_in_vain();
+            }
         }
     }
 }

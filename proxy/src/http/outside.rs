@@ -3,6 +3,7 @@
 
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -16,8 +17,9 @@ use super::headers::{self, Scan};
 use super::replay::Source;
 use super::respond;
 use crate::error::{Fault, Reason};
+use crate::limiter::{Limiter, Place};
 use crate::listen::Refusal;
-use crate::pool::Upstream;
+use crate::pool::{Patience, Upstream};
 use crate::snapshot::SharedEndpoint;
 use crate::telemetry::metrics::{Class, TunnelEnd};
 use crate::tunnel::Tunnel;
@@ -40,13 +42,14 @@ async fn resolve(worker: &Worker, authority: &str) -> Result<Vec<Rc<Upstream>>, 
         Err(_elapsed) => return Err(unknown(format!("the resolver took longer than {WITHIN:?}"))),
     };
     let mut upstreams = Vec::new();
+    let unlimited = Arc::new(Limiter::default());
     for addr in found.take(MOST) {
         let addr = SocketAddr::new(addr.ip().to_canonical(), addr.port());
         if worker.is_own_listener(addr) {
             let text = format_args!("{name} is {addr}, a listener of this proxy itself");
             return Err(Fault::unsent(Reason::Loop, text));
         }
-        let upstream = Upstream::new(SharedEndpoint::new(addr), 0);
+        let upstream = Upstream::new(SharedEndpoint::new(addr), 0, &unlimited);
         // Of no service: what is left of its connection is not kept for anyone.
         upstream.retire();
         upstreams.push(upstream);
@@ -68,7 +71,9 @@ pub async fn open(worker: &Worker, authority: &str) -> Result<Tunnel, Fault> {
         Err(fault) => Err(fault),
     };
     match connected {
-        Ok(upstream) => Ok(Tunnel::new(upstream, Bytes::new(), None, Some(IDLE), counters.clone())),
+        Ok((upstream, place)) => {
+            Ok(Tunnel::new(upstream, Bytes::new(), place, None, Some(IDLE), counters.clone()))
+        }
         Err(fault) => {
             counters.ended[TunnelEnd::Failed as usize].inc();
             Err(fault)
@@ -76,11 +81,11 @@ pub async fn open(worker: &Worker, authority: &str) -> Result<Tunnel, Fault> {
     }
 }
 
-async fn first(upstreams: &[Rc<Upstream>]) -> Result<TcpStream, Fault> {
+async fn first(upstreams: &[Rc<Upstream>]) -> Result<(TcpStream, Place), Fault> {
     let mut last = Fault::unsent(Reason::UnknownService, "no address");
     for upstream in upstreams {
-        match upstream.connect(WITHIN).await {
-            Ok(stream) => return Ok(stream),
+        match upstream.connect_tunnel(WITHIN).await {
+            Ok(connected) => return Ok(connected),
             Err(fault) => last = fault,
         }
     }
@@ -122,9 +127,9 @@ async fn exchange(
     let upstreams = resolve(worker, authority).await?;
     let body = Source::new(body, 0);
     let now = tokio::time::Instant::now();
+    let patience = Patience { connect: WITHIN, wait: now };
     // How long an answer may take is for the app to say: this is nothing that the mesh file describes.
-    let limits =
-        Limits { arrived: now, begun: now, response: None, attempt: None, until: None, connect: WITHIN };
+    let limits = Limits { arrived: now, begun: now, response: None, attempt: None, until: None, patience };
     let mut upstreams = upstreams.iter().peekable();
     loop {
         let upstream = upstreams.next().expect("a name without an address is refused");

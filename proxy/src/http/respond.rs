@@ -24,6 +24,9 @@ pub fn failure(reason: Reason, text: &str, grpc: bool) -> Response<Body> {
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
     headers.insert(ERROR_HEADER, HeaderValue::from_static(reason.as_str()));
+    if reason == Reason::Overloaded {
+        headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+    }
     if reason == Reason::BadRequest {
         // What follows a request that was not understood is no request either: after a refused CONNECT, say, it is what
         // was meant for the tunnel.

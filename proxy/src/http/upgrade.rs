@@ -49,7 +49,7 @@ pub fn switch(
     flight: Flight,
 ) -> Option<Response<Body>> {
     let Answer::Http1(response, lease) = answer else { return None };
-    let (upstream, early) = lease.into_socket()?;
+    let (upstream, early, place) = lease.into_socket()?;
     let (mut head, _) = response.into_parts();
     let protocol = head.headers.get(header::UPGRADE).cloned();
     headers::strip_response(&mut head);
@@ -59,7 +59,8 @@ pub fn switch(
     }
     head.version = Version::HTTP_11;
     let idle = service.policy.idle;
-    app.set_tunnel(Tunnel::new(upstream, early, Some(flight), idle, cluster.counters.tunnels.clone()));
+    let counters = cluster.counters.tunnels.clone();
+    app.set_tunnel(Tunnel::new(upstream, early, place, Some(flight), idle, counters));
     Some(Response::from_parts(head, Body::empty()))
 }
 

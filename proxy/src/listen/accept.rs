@@ -4,15 +4,19 @@
 use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::Poll;
 use std::time::Duration;
 
+use socket2::SockRef;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::task::JoinHandle;
 
 use super::Arrival;
+use crate::descriptors::{self, Descriptor, Downstream, Full, Spare};
 use crate::snapshot::Snapshot;
+use crate::telemetry::metrics::ProxyCounters;
 use crate::worker::Handle;
 
 /// Connections that may wait to be accepted. The kernel cuts it down to `net.core.somaxconn`.
@@ -51,12 +55,14 @@ fn explain(addr: SocketAddr, error: &io::Error) -> io::Error {
 pub struct Workers {
     handles: Arc<[Handle]>,
     next: Arc<AtomicUsize>,
+    spare: Arc<Mutex<Spare>>,
+    counters: Arc<ProxyCounters>,
 }
 
 impl Workers {
     /// All of them.
-    pub fn new(handles: Vec<Handle>) -> Self {
-        Workers { handles: handles.into(), next: Arc::default() }
+    pub fn new(handles: Vec<Handle>, counters: Arc<ProxyCounters>) -> Self {
+        Workers { handles: handles.into(), next: Arc::default(), spare: Arc::default(), counters }
     }
 
     /// Each of them.
@@ -65,13 +71,55 @@ impl Workers {
     }
 
     fn hand_over(&self, stream: TcpStream, arrival: Arrival) {
+        let place = match Downstream::try_count() {
+            Ok(place) => place,
+            Err(full) => {
+                refuse(&stream);
+                return self.refused(full);
+            }
+        };
         let at = self.next.fetch_add(1, Relaxed) % self.handles.len();
         // The socket leaves this thread's event loop for the worker's.
         match stream.into_std() {
-            Ok(stream) => self.handles[at].connection(stream, arrival),
+            Ok(stream) => self.handles[at].connection(stream, arrival, place),
             Err(error) => tracing::warn!(%error, "a connection was lost on its way to a worker"),
         }
     }
+
+    /// Counts a connection that was refused, and says so in the log, once in a while.
+    fn refused(&self, full: Full) {
+        let count = self.counters.connections_refused.inc(full.as_str());
+        if count.is_power_of_two() {
+            tracing::warn!(count, "connections of apps are refused: {}", full.advice());
+        }
+    }
+
+    /// No file descriptor is left: whoever is next in the listener's queue is told at once. False: there is still none.
+    async fn shed_one(&self, listener: &TcpListener) -> bool {
+        let shed = std::future::poll_fn(|cx| {
+            let mut spare = self.spare.lock().unwrap_or_else(PoisonError::into_inner);
+            Poll::Ready(spare.lend(|| match listener.poll_accept(cx) {
+                Poll::Ready(Ok((stream, _))) => {
+                    refuse(&stream);
+                    true
+                }
+                // Whoever waited has gone.
+                Poll::Pending => true,
+                Poll::Ready(Err(_)) => false,
+            }))
+        });
+        let shed = shed.await;
+        if shed {
+            self.refused(Full::Descriptors);
+        }
+        shed
+    }
+}
+
+/// Resets a connection when it is closed, the nearest thing to a refused one: an app that dials sees at once that it
+/// can't, and nothing of it is left in TIME_WAIT.
+fn refuse(stream: &TcpStream) {
+    let _ = SockRef::from(stream).set_linger(Some(Duration::ZERO));
 }
 
 /// Accepts for ever.
@@ -80,8 +128,11 @@ pub async fn accept(listener: TcpListener, arrival: Arrival, workers: Workers) {
         match listener.accept().await {
             Ok((stream, _peer)) => workers.hand_over(stream, arrival.clone()),
             Err(error) if is_of_one_connection(&error) => {}
+            Err(error) if descriptors::is_exhaustion(&error) && workers.shed_one(&listener).await => {
+                // Others have work to do on this thread.
+                tokio::task::yield_now().await;
+            }
             Err(error) => {
-                // Most likely no file descriptor is left: closing connections will free some.
                 tracing::warn!(%error, "connections can't be accepted; trying again");
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }
@@ -98,7 +149,7 @@ fn is_of_one_connection(error: &io::Error) -> bool {
 #[derive(Debug)]
 pub struct VipListeners {
     workers: Workers,
-    open: HashMap<SocketAddr, (Arc<str>, JoinHandle<()>)>,
+    open: HashMap<SocketAddr, (Arc<str>, JoinHandle<()>, Descriptor)>,
     /// Those that could not be bound, so that it is said once and not every time.
     failed: HashMap<SocketAddr, String>,
 }
@@ -116,7 +167,7 @@ impl VipListeners {
             .vip_listeners()
             .map(|(addr, name)| (addr, format!("{name}:{}", addr.port()).into()))
             .collect();
-        self.open.retain(|addr, (alias, task)| {
+        self.open.retain(|addr, (alias, task, _)| {
             let stays = wanted.get(addr) == Some(alias);
             if !stays {
                 task.abort();
@@ -133,7 +184,7 @@ impl VipListeners {
                     let arrival = Arrival::Vip(alias.clone());
                     let task = tokio::spawn(accept(listener, arrival, self.workers.clone()));
                     self.failed.remove(&addr);
-                    self.open.insert(addr, (alias, task));
+                    self.open.insert(addr, (alias, task, Descriptor::count()));
                 }
                 Err(error) => {
                     let error = error.to_string();

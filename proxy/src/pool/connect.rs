@@ -8,6 +8,7 @@ use tokio::net::TcpStream;
 
 use super::Upstream;
 use super::socket::Metered;
+use crate::descriptors;
 use crate::error::{Fault, Reason};
 
 /// Bytes that the peer has not acknowledged for this long mean that it is gone. The kernel counts a closed receive window
@@ -17,6 +18,9 @@ const USER_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Connects to the endpoint and counts the result.
 pub(super) async fn tcp(upstream: &Upstream, timeout: Duration) -> Result<Metered, Fault> {
+    if !descriptors::has_room() {
+        return Err(Fault::unsent(Reason::OutOfResources, descriptors::ADVICE));
+    }
     let result = match tokio::time::timeout(timeout, TcpStream::connect(upstream.addr)).await {
         Ok(Ok(stream)) => match prepare(&stream) {
             Ok(()) => Ok(Metered::new(stream, upstream.counters.clone())),
@@ -24,6 +28,9 @@ pub(super) async fn tcp(upstream: &Upstream, timeout: Duration) -> Result<Metere
                 Err(Fault::unsent(Reason::ConnectFailure, format_args!("{}: {error}", upstream.addr)))
             }
         },
+        Ok(Err(error)) if descriptors::is_exhaustion(&error) => {
+            Err(Fault::unsent(Reason::OutOfResources, exhausted(upstream, &error)))
+        }
         Ok(Err(error)) => {
             Err(Fault::unsent(Reason::ConnectFailure, format_args!("{}: {error}", upstream.addr)))
         }
@@ -37,6 +44,17 @@ pub(super) async fn tcp(upstream: &Upstream, timeout: Duration) -> Result<Metere
         Err(_) => upstream.counters.connect_failures.inc(),
     }
     result
+}
+
+fn exhausted(upstream: &Upstream, error: &io::Error) -> String {
+    if error.kind() == io::ErrorKind::AddrNotAvailable {
+        return format!(
+            "no local port is left for another connection to {}: raise net.ipv4.ip_local_port_range, or give the \
+             service more endpoints",
+            upstream.addr
+        );
+    }
+    format!("{error}: {}", descriptors::ADVICE)
 }
 
 fn prepare(stream: &TcpStream) -> io::Result<()> {

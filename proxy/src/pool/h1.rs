@@ -27,6 +27,7 @@ use crate::http::app_body::AppError;
 use crate::http::attempt::Deadline;
 use crate::http::replay::RequestBody;
 use crate::interim;
+use crate::limiter::Place;
 use crate::telemetry::metrics::EndpointCounters;
 
 /// Most header fields a response may have; the same as for requests.
@@ -46,13 +47,18 @@ pub struct Connection {
     relay: Arc<Relay>,
     waker: Waker,
     _open: Open,
+    place: Place,
 }
 
 /// Counts a connection while the pool or a lease has it.
 struct Open(Arc<EndpointCounters>);
 
 /// Opens a connection to the endpoint.
-pub(super) async fn connect(upstream: &Upstream, timeout: Duration) -> Result<Box<Connection>, Fault> {
+pub(super) async fn connect(
+    upstream: &Upstream,
+    timeout: Duration,
+    place: Place,
+) -> Result<Box<Connection>, Fault> {
     let stream = super::connect::tcp(upstream, timeout).await?;
     let (sender, io) = http1::Builder::new()
         .preserve_header_case(true)
@@ -64,7 +70,7 @@ pub(super) async fn connect(upstream: &Upstream, timeout: Duration) -> Result<Bo
     let open = Open::new(&upstream.counters);
     let relay = Arc::new(Relay::default());
     let waker = Waker::from(relay.clone());
-    Ok(Box::new(Connection { sender, io, idle_for: 0, reused: false, relay, waker, _open: open }))
+    Ok(Box::new(Connection { sender, io, idle_for: 0, reused: false, relay, waker, _open: open, place }))
 }
 
 impl Open {
@@ -90,6 +96,11 @@ impl Connection {
     pub(super) fn still_open(&mut self) -> bool {
         let mut cx = Context::from_waker(&self.waker);
         Pin::new(&mut self.io).poll(&mut cx).is_pending() && self.sender.is_ready()
+    }
+
+    /// Closes it, and leaves its place to another.
+    pub(super) fn into_place(self) -> Place {
+        self.place
     }
 
     /// Nobody uses it from now on.
@@ -167,10 +178,12 @@ impl Lease {
         body
     }
 
-    /// The socket of a connection that has switched protocols, and what came on it after the head that said so.
-    pub fn into_socket(mut self) -> Option<(TcpStream, Bytes)> {
-        let http1::Parts { io, read_buf, .. } = self.connection.take()?.io.into_parts();
-        Some((io.into_inner().into_inner(), read_buf))
+    /// The socket of a connection that has switched protocols, what came on it after the head that said so, and its
+    /// place among the connections of the service.
+    pub fn into_socket(mut self) -> Option<(TcpStream, Bytes, Place)> {
+        let Connection { io, place, .. } = *self.connection.take()?;
+        let http1::Parts { io, read_buf, .. } = io.into_parts();
+        Some((io.into_inner().into_inner(), read_buf, place))
     }
 
     /// Gives the connection back if the exchange is over, else closes it.

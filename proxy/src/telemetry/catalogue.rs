@@ -54,6 +54,16 @@ metrics! {
         "Seconds from the request's arrival to its response head, all attempts included.";
     LOCAL_RESPONSES = Counter "bowline_local_responses_total" ["service", "reason"]
         "Requests that the proxy had to answer itself, by the reason that x-bowline-error carries too. An empty service: requests that were for none.";
+    LIMIT_IN_USE = Gauge "bowline_limit_in_use" ["service", "limit"]
+        "What of a limit is in use, over all workers: requests (in flight, response bodies included; only where limits are set) or connections (to its endpoints, idle ones and tunnels included).";
+    LIMIT = Gauge "bowline_limit" ["service", "limit"]
+        "The limit itself, where limits are set: requests, connections or pending.";
+    WAITING = Gauge "bowline_requests_waiting" ["service", "for"]
+        "Requests that wait: for request (maxRequests are in flight), or for connection (maxConnections are open).";
+    SHED = Counter "bowline_shed_total" ["service", "reason"]
+        "Requests and tunnels that limits turned away: queue_full (maxPendingRequests waited already), waited_too_long, or no_connection (a tunnel, which does not wait).";
+    QUEUE_DURATION = Histogram "bowline_queue_duration_seconds" ["service"]
+        "Seconds that requests waited because maxRequests were in flight, until they came in or were turned away; those that did not have to wait, or hung up, are not in it.";
     BROKEN_BODIES = Counter "bowline_broken_bodies_total" ["service"]
         "Responses that the endpoint broke off after their head had been passed on.";
     ATTEMPT_FAILURES = Counter "bowline_attempt_failures_total" ["service", "reason"]
@@ -96,6 +106,8 @@ metrics! {
         "Open connections from the app.";
     DOWNSTREAM_ACCEPTS = Counter "bowline_downstream_accepts_total" ["listener"]
         "Connections accepted from the app, by listener: vip or forward_proxy.";
+    DOWNSTREAM_REFUSED = Counter "bowline_downstream_refused_total" ["reason"]
+        "Connections from the app that were reset as soon as they came, by reason: max_connections, or file_descriptors (those left are kept for other things, or there are none).";
     DOWNSTREAM_ERRORS = Counter "bowline_downstream_errors_total" ["kind"]
         "Connections from the app that ended in an error, by kind: protocol (what it sent is not HTTP), tls (of those, TLS where plain HTTP is spoken), flood (over HTTP/2 it reset most of its requests at once, or sent more frames of some kind than any client has to), timeout (a head that trickled in, or nothing read for the idle timeout), broken, panic (of an HTTP/2 stream as well).";
     MESH_GENERATION = Gauge "bowline_mesh_generation" []

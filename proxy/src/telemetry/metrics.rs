@@ -159,12 +159,18 @@ impl Class {
 pub struct ByReason(Mutex<Vec<(&'static str, u64)>>);
 
 impl ByReason {
-    /// One more for this reason.
-    pub fn inc(&self, reason: &'static str) {
+    /// One more for this reason; returns how many there are now.
+    pub fn inc(&self, reason: &'static str) -> u64 {
         let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         match counts.iter_mut().find(|(known, _)| *known == reason) {
-            Some((_, count)) => *count += 1,
-            None => counts.push((reason, 1)),
+            Some((_, count)) => {
+                *count += 1;
+                *count
+            }
+            None => {
+                counts.push((reason, 1));
+                1
+            }
         }
     }
 
@@ -229,6 +235,8 @@ pub struct ServiceCounters {
     pub requests: [Counter; Class::COUNT],
     /// Latency to the response head.
     pub duration: Histogram,
+    /// How long requests were in the queue of `maxRequests`, those that were turned away included.
+    pub waited: Histogram,
     /// Responses broken off after their head.
     pub broken_bodies: Counter,
     /// Tunnels to its endpoints.
@@ -325,6 +333,8 @@ pub struct ProxyCounters {
     pub reloads_applied: AtomicU64,
     /// Mesh files refused.
     pub reloads_refused: AtomicU64,
+    /// Connections of the app that were closed as soon as they came, by why.
+    pub connections_refused: ByReason,
     /// 1 while the file on disk is refused.
     pub mesh_refused: AtomicU64,
 }

@@ -12,6 +12,8 @@ use super::metrics::{
     BOUNDS_MICROS, Class, DownstreamCounters, Histogram, HistogramTotal, PerWorker, ProxyCounters,
     TunnelCounters, TunnelEnd,
 };
+use crate::descriptors::Full;
+use crate::limiter::{Kind, Shed};
 use crate::snapshot::{Endpoint, Service, Snapshot};
 
 /// The content type of the page.
@@ -38,6 +40,7 @@ pub struct Sources<'a> {
 pub fn render(sources: &Sources<'_>) -> String {
     let mut page = Page(String::with_capacity(4096));
     services(&mut page, sources);
+    limits(&mut page, sources);
     tunnels(&mut page, sources);
     endpoints(&mut page, sources);
     dns(&mut page, sources);
@@ -184,6 +187,46 @@ fn unrouted(sources: &Sources<'_>) -> BTreeMap<&'static str, u64> {
     sums
 }
 
+/// A count by reason, 0 when there has been none.
+fn of(counts: &[(&'static str, u64)], reason: &str) -> u64 {
+    counts.iter().find(|(counted, _)| *counted == reason).map_or(0, |(_, count)| *count)
+}
+
+/// Only services with limits are shown.
+fn limits(page: &mut Page, sources: &Sources<'_>) {
+    let all = || {
+        let services = sources.snapshot.services.iter().map(|service| (&service.name, &service.shared));
+        services.filter_map(|(name, shared)| shared.limiter.limits().map(|limits| (name, shared, limits)))
+    };
+    page.family(&m::LIMIT_IN_USE);
+    for (service, shared, _) in all() {
+        page.sample(&m::LIMIT_IN_USE, &[service, "requests"], shared.limiter.taken(Kind::Request));
+        page.sample(&m::LIMIT_IN_USE, &[service, "connections"], shared.limiter.taken(Kind::Connection));
+    }
+    page.family(&m::LIMIT);
+    for (service, _, limits) in all() {
+        page.sample(&m::LIMIT, &[service, "requests"], limits.requests);
+        page.sample(&m::LIMIT, &[service, "connections"], limits.connections);
+        page.sample(&m::LIMIT, &[service, "pending"], limits.pending);
+    }
+    page.family(&m::WAITING);
+    for (service, shared, _) in all() {
+        page.sample(&m::WAITING, &[service, "request"], shared.limiter.waiting(Kind::Request));
+        page.sample(&m::WAITING, &[service, "connection"], shared.limiter.waiting(Kind::Connection));
+    }
+    page.family(&m::SHED);
+    for (service, shared, _) in all() {
+        let counts = shared.limiter.shed.get();
+        for reason in Shed::ALL.map(Shed::as_str) {
+            page.sample(&m::SHED, &[service, reason], of(&counts, reason));
+        }
+    }
+    page.family(&m::QUEUE_DURATION);
+    for (service, shared, _) in all() {
+        page.histogram(&m::QUEUE_DURATION, &[service], &total(&shared.counters, |c| &c.waited));
+    }
+}
+
 /// One service's tunnels, added up over the workers.
 #[derive(Default)]
 struct Tunnels {
@@ -327,6 +370,11 @@ fn downstream(page: &mut Page, sources: &Sources<'_>) {
     page.family(&m::DOWNSTREAM_ACCEPTS);
     page.sample(&m::DOWNSTREAM_ACCEPTS, &["vip"], sum(|c| c.accepts_vip.get()));
     page.sample(&m::DOWNSTREAM_ACCEPTS, &["forward_proxy"], sum(|c| c.accepts_forward_proxy.get()));
+    page.family(&m::DOWNSTREAM_REFUSED);
+    let counts = sources.proxy.connections_refused.get();
+    for reason in Full::ALL.map(Full::as_str) {
+        page.sample(&m::DOWNSTREAM_REFUSED, &[reason], of(&counts, reason));
+    }
     page.family(&m::DOWNSTREAM_ERRORS);
     page.sample(&m::DOWNSTREAM_ERRORS, &["protocol"], sum(|c| c.protocol_errors.get()));
     page.sample(&m::DOWNSTREAM_ERRORS, &["flood"], sum(|c| c.floods.get()));

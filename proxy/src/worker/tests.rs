@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use bowline_core::Tick;
 
 use super::{Handle, Shared, normalise, spawn};
+use crate::descriptors::Downstream as Place;
 use crate::drain::{self, Drain};
 use crate::listen::Arrival;
 use crate::snapshot::{Published, Snapshot};
@@ -80,7 +81,7 @@ fn connect(worker: &Handle) -> TcpStream {
     client.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
     let accepted = listener.accept().unwrap().0;
     accepted.set_nonblocking(true).unwrap();
-    worker.connection(accepted, Arrival::ForwardProxy);
+    worker.connection(accepted, Arrival::ForwardProxy, Place::try_count().unwrap());
     client
 }
 

@@ -77,7 +77,7 @@ async fn metrics_are_those_of_the_catalogue() {
         Backend::start(|request| if request.index == 0 { Reply::status(503) } else { Reply::ok("") }).await;
     let mesh = Mesh::of([
         service("server").at(&backend).retry(json!({})),
-        service("gone").at(refusing()).retry(json!({})),
+        service("gone").at(refusing()).retry(json!({})).limits(9, 9, 9),
         service("named").with("endpoints", json!({ "dns": { "name": "a.test", "port": 80 } })),
     ]);
     let dns = DnsServer::start().await;

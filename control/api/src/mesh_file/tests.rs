@@ -176,7 +176,7 @@ services:
             (12, "subset"),
             (14, "circuitBreaker"),
             (15, "healthCheck"),
-            (16, "limits"),
+            (16, "adaptiveConcurrency"),
             (17, "rateLimit"),
             (18, "routes"),
         ]

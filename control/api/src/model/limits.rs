@@ -3,24 +3,43 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// Bounds on what one proxy has open to a service.
+/// Bounds on what one proxy has open to a service: over all its workers and all endpoints of the service.
+///
+/// What is beyond a limit waits, what can't wait is turned away at once: 503 with `x-bowline-error: overloaded` and
+/// `Retry-After: 1`; for gRPC status 8 (RESOURCE_EXHAUSTED), as 14 would be tried again by callers; a connection of a
+/// TCP service is reset. Limits hold for new work as soon as the mesh file changes. Lowered ones end nothing that is
+/// under way; raised ones let those in who wait.
+///
+/// Requests wait in order, for half of the time that they have for a response at most (`responseHeadersSeconds`,
+/// `perRequestTimeoutSeconds`, the caller's `grpc-timeout`; 7.5 s where there is none), as whoever comes in later could
+/// not be answered in time. Whoever hangs up gives its place up. When
+/// callers are lost, order would only make all of them wait in vain: if over 100 ms, and over eight requests a place,
+/// the queue was never empty, and for twenty who were served one hung up, waiting or soon after it, or was turned away
+/// while others had waited for 100 ms, the newest comes first, and who has waited for 100 ms, or for eight turns where those take longer, is
+/// turned away (adaptive LIFO and CoDel, from Facebook's "Fail at Scale").
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Limits {
-    /// Connections open at a time, 1 to 1000000. Default 1024 (Envoy).
+    /// Connections to endpoints at a time, 1 to 1000000: HTTP/1.1 and HTTP/2 ones, idle ones included, and tunnels
+    /// (TCP services, upgrades, CONNECT). A request for which no connection is free waits for one, and idle ones to
+    /// other endpoints are closed for it; a tunnel is refused. Default 1024 (Envoy).
     #[schemars(range(min = 1, max = 1_000_000))]
     pub max_connections: u32,
 
-    /// Requests that wait for a connection, 0 to 1000000. Default 1024 (Envoy).
+    /// Requests that wait because `maxRequests` are in flight or `maxConnections` are in use, 0 to 1000000; 0: none
+    /// waits. Default 1024 (Envoy).
     #[schemars(range(max = 1_000_000))]
     pub max_pending_requests: u32,
 
-    /// Requests in flight, 1 to 1000000. Default 1024 (Envoy).
+    /// Requests in flight, 1 to 1000000: from its first attempt to the end of its response's body, a stream's whole life
+    /// therefore; retries are part of their request. An upgrade ends it: from then on it is a connection. Default 1024
+    /// (Envoy).
     #[schemars(range(min = 1, max = 1_000_000))]
     pub max_requests: u32,
 
     /// Learns the number of requests in flight that the service bears. Default: off.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("x-not-yet" = "adaptive concurrency"))]
     pub adaptive_concurrency: Option<AdaptiveConcurrency>,
 }
 

@@ -83,9 +83,8 @@ pub struct Service {
     #[schemars(extend("x-not-yet" = "active health checks"))]
     pub health_check: Option<HealthCheck>,
 
-    /// Bounds on what one proxy has open to the service. Default: off.
+    /// Bounds on what one proxy has open to the service. Default: none; `{}` sets the defaults of its keys.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(extend("x-not-yet" = "connection and request limits"))]
     pub limits: Option<Limits>,
 
     /// Rate limits on the inbound side. Default: none.

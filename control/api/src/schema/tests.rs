@@ -211,13 +211,13 @@ fn what_is_not_yet_is_known() {
         }
     }
     let expected = [
+        "adaptiveConcurrency",
         "circuitBreaker",
         "cloudMap",
         "hash",
         "healthCheck",
         "hedge",
         "ingressPortOverride",
-        "limits",
         "rateLimit",
         "registered",
         "routes",

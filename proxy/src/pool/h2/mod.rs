@@ -17,9 +17,10 @@ use tokio::sync::Notify;
 
 pub use stream::{Lease, ResponseBody, Upload};
 
-use super::Upstream;
+use super::{Patience, Upstream};
 use crate::error::{Fault, Reason};
 use crate::h2_body::FRAME_BUDGET;
+use crate::limiter::{Grant, Kind, Limiter, Place};
 use crate::telemetry::metrics::EndpointCounters;
 
 /// Streams that we open on one connection at most, whatever the endpoint allows.
@@ -45,7 +46,7 @@ pub(super) struct Pool {
     connecting: Cell<bool>,
     /// Failed attempts to connect so far: those who wait share the failure.
     failures: Cell<u64>,
-    changed: Notify,
+    changed: Rc<Notify>,
 }
 
 impl std::fmt::Debug for Pool {
@@ -67,6 +68,9 @@ struct Connection {
     /// It has ended, or the endpoint has said that it will.
     closed: Cell<bool>,
     idle_for: Cell<u32>,
+    /// Told when a stream has ended: somebody may wait for its room.
+    changed: Rc<Notify>,
+    limiter: Arc<Limiter>,
 }
 
 impl Connection {
@@ -80,8 +84,9 @@ impl Connection {
 }
 
 impl Pool {
-    /// The connection with the fewest streams that has room, or a new one.
-    pub(super) async fn checkout(&self, upstream: &Rc<Upstream>, timeout: Duration) -> Result<Lease, Fault> {
+    /// The connection with the fewest streams that has room, or a new one. Where the service has as many as it may,
+    /// whatever comes first: room on one of these, or the right to open another.
+    pub(super) async fn checkout(&self, upstream: &Rc<Upstream>, patience: Patience) -> Result<Lease, Fault> {
         loop {
             let roomiest = {
                 let connections = self.connections.borrow();
@@ -104,11 +109,44 @@ impl Pool {
                 }
                 continue;
             }
-            return Box::pin(self.connect(upstream, timeout)).await;
+            let place = match upstream.limiter.try_connect() {
+                Some(place) => place,
+                None => match Box::pin(self.wait(upstream, patience)).await? {
+                    Some(place) => place,
+                    None => continue,
+                },
+            };
+            return Box::pin(self.connect(upstream, patience.connect, place)).await;
         }
     }
 
-    async fn connect(&self, upstream: &Rc<Upstream>, timeout: Duration) -> Result<Lease, Fault> {
+    /// Waits for the right to open a connection; `None`: there may be room on another one now.
+    async fn wait(&self, upstream: &Upstream, patience: Patience) -> Result<Option<Place>, Fault> {
+        let mut waiting = upstream.limiter.queue(Kind::Connection, 0)?;
+        let granted = tokio::select! {
+            biased;
+            granted = waiting.until(patience.wait) => granted?,
+            () = self.changed.notified() => {
+                waiting.call_off();
+                return Ok(None);
+            }
+        };
+        match granted {
+            Grant::Place(place) if !self.connecting.get() && !self.has_room() => Ok(Some(place)),
+            _ => Ok(None),
+        }
+    }
+
+    fn has_room(&self) -> bool {
+        self.connections.borrow().iter().any(|connection| connection.has_room())
+    }
+
+    async fn connect(
+        &self,
+        upstream: &Rc<Upstream>,
+        timeout: Duration,
+        place: Place,
+    ) -> Result<Lease, Fault> {
         /// Lets those who wait go on, however the attempt ends: also when its request is called off.
         struct Connecting<'a>(&'a Pool);
         impl Drop for Connecting<'_> {
@@ -119,7 +157,7 @@ impl Pool {
         }
         self.connecting.set(true);
         let _connecting = Connecting(self);
-        let opened = open(upstream, timeout).await;
+        let opened = open(upstream, timeout, self.changed.clone(), place).await;
         match opened {
             Ok(connection) => {
                 if upstream.slot.get().is_some() {
@@ -150,12 +188,24 @@ impl Pool {
         });
     }
 
+    /// Closes a connection without streams.
+    pub(super) fn close_idle(&self) -> bool {
+        let mut connections = self.connections.borrow_mut();
+        let idle = connections.iter().position(|connection| connection.streams.get() == 0);
+        idle.map(|at| connections.remove(at)).is_some()
+    }
+
     pub(super) fn retire(&self) {
         self.connections.borrow_mut().clear();
     }
 }
 
-async fn open(upstream: &Upstream, timeout: Duration) -> Result<Rc<Connection>, Fault> {
+async fn open(
+    upstream: &Upstream,
+    timeout: Duration,
+    changed: Rc<Notify>,
+    place: Place,
+) -> Result<Rc<Connection>, Fault> {
     let stream = super::connect::tcp(upstream, timeout).await?;
     let (sender, mut io) = h2::client::Builder::new()
         .initial_window_size(STREAM_WINDOW)
@@ -173,6 +223,8 @@ async fn open(upstream: &Upstream, timeout: Duration) -> Result<Rc<Connection>, 
         room: Cell::new(MAX_STREAMS),
         closed: Cell::new(false),
         idle_for: Cell::new(0),
+        changed,
+        limiter: upstream.limiter.clone(),
     });
     let pings = io.ping_pong().expect("taken once");
     // The driver holds a weak hand on the connection: when the pool and all streams have let go of it, the senders are
@@ -181,7 +233,7 @@ async fn open(upstream: &Upstream, timeout: Duration) -> Result<Rc<Connection>, 
     let counters = upstream.counters.clone();
     counters.connections.add(1);
     tokio::task::spawn_local(async move {
-        let _open = Open(counters);
+        let _open = (Open(counters), place);
         tokio::select! {
             result = &mut io => {
                 if let Err(error) = result {

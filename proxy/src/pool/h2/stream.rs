@@ -17,6 +17,7 @@ use crate::h2_body::H2Body;
 use crate::http::attempt::Deadline;
 use crate::http::replay::RequestBody;
 use crate::interim;
+use crate::limiter::Kind;
 
 /// The right to one stream on a connection, and the stream while it lives.
 pub struct Lease {
@@ -101,8 +102,16 @@ impl Lease {
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        self.connection.streams.set(self.connection.streams.get() - 1);
-        self.connection.idle_for.set(0);
+        let Connection { streams, idle_for, changed, limiter, .. } = &*self.connection;
+        streams.set(streams.get() - 1);
+        idle_for.set(0);
+        if limiter.waiting(Kind::Connection) > 0 {
+            changed.notify_waiters();
+            if streams.get() == 0 {
+                // Nobody else uses it: it may have to make room for a connection to somewhere else.
+                limiter.ring();
+            }
+        }
     }
 }
 

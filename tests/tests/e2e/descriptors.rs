@@ -1,0 +1,150 @@
+//! File descriptors and the cap on connections: whoever comes beyond it is told at once, the proxy lives, its admin pages
+//! answer, and when connections have gone all is well again.
+
+use std::time::Duration;
+
+use bowline_tests::wait::within;
+use bowline_tests::{Backend, Proxy, Raw, Reply, authority, eventually, service, url};
+use serde_json::json;
+
+fn get() -> String {
+    format!("GET {} HTTP/1.1\r\nHost: {}\r\n\r\n", url("server", "/"), authority("server"))
+}
+
+/// Opens so many connections; those that stand after a while are returned.
+async fn flood(proxy: &Proxy, n: usize) -> Vec<Raw> {
+    let mut open = Vec::new();
+    for _ in 0..n {
+        // The reset may come before the kernel has told that it was accepted.
+        open.extend(Raw::try_connect(proxy.outbound).await.ok());
+    }
+    let mut left = Vec::new();
+    for mut raw in open {
+        let closed = tokio::time::timeout(Duration::from_millis(20), raw.wire.peer_gone()).await;
+        if closed.is_err() {
+            left.push(raw);
+        }
+    }
+    left
+}
+
+async fn refused(proxy: &Proxy, reason: &str) -> f64 {
+    proxy.metric("bowline_downstream_refused_total", &[("reason", reason)]).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_beyond_the_cap_are_reset_and_counted() {
+    let backend = Backend::start(|_| Reply::ok("well")).await;
+    let proxy =
+        crate::proxy().arg("--max-connections").arg("20").mesh(service("server").at(&backend)).start().await;
+    let mut open = flood(&proxy, 60).await;
+    assert_eq!(open.len(), 20);
+    assert_eq!(refused(&proxy, "max_connections").await, 40.0);
+    // Those that stand are served.
+    for raw in &mut open {
+        raw.call(get()).await.expect(200);
+    }
+    drop(open);
+    eventually("there is room again", async || {
+        let mut raw = Raw::try_connect(proxy.outbound).await.ok()?;
+        raw.wire.send(get()).await.ok()?;
+        raw.wire.response("GET").await.ok().filter(|answer| answer.status == 200)
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flood_of_connections_leaves_descriptors_for_the_rest() {
+    let backend = Backend::start(|_| Reply::ok("well")).await;
+    let proxy = crate::proxy().descriptors(128).mesh(service("server").at(&backend)).start().await;
+    proxy.logged("\"file_descriptors\":128").await;
+    let mut open = flood(&proxy, 400).await;
+    // (128 − 32) / 2
+    assert_eq!(open.len(), 48);
+    assert_eq!(refused(&proxy, "max_connections").await + 48.0, 400.0);
+    assert_eq!(proxy.page("/health/ready").await["ready"], true);
+    // And each of them gets a connection to the endpoint.
+    for raw in &mut open {
+        raw.send(get()).await;
+    }
+    for raw in &mut open {
+        raw.response().await.expect(200);
+    }
+    drop(open);
+    proxy.metric_is("bowline_downstream_connections", &[], 0.0).await;
+    proxy.get("server", "/").await.expect(200);
+    assert_eq!(proxy.endpoint(backend.addr()).await.expect("it is there")["consecutiveFailures"], 0);
+}
+
+/// More streams on a few connections than there are descriptors for connections to an HTTP/1.1 endpoint.
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_to_endpoints_leave_descriptors_for_the_rest_too() {
+    use bowline_tests::h2_client::request;
+    use bowline_tests::{Gate, H2Client};
+    let gate = Gate::shut();
+    let shut = gate.clone();
+    let backend = Backend::start(move |_| Reply::ok("well").behind(&shut)).await;
+    let server =
+        service("server").at(&backend).with("appProtocol", json!("http")).retry(json!({ "retries": 0 }));
+    let proxy = crate::proxy().descriptors(128).mesh(server).start().await;
+    let client = std::sync::Arc::new(H2Client::connect(proxy.outbound).await);
+    let mut calls = tokio::task::JoinSet::new();
+    for _ in 0..150 {
+        let client = client.clone();
+        calls.spawn(async move { client.call(request("GET", "server", "/", &[]), b"").await });
+    }
+    let mut shed = 0;
+    // 128 less a reserve of 32, the VIP listener and the client's connection: the others hear at once.
+    while shed < 150 - 94 {
+        let answer = within("an answer", calls.join_next()).await.expect("one is left").expect("no panic");
+        assert_eq!((answer.status, answer.field("x-bowline-error")), (503, Some("out_of_resources")));
+        let text = String::from_utf8_lossy(&answer.body).into_owned();
+        assert!(text.contains("file descriptors") && text.contains("ulimit -n"), "{text}");
+        shed += 1;
+    }
+    assert_eq!(proxy.page("/health/ready").await["ready"], true);
+    let endpoint = proxy.endpoint(backend.addr()).await.expect("it is there");
+    assert_eq!((&endpoint["consecutiveFailures"], &endpoint["state"]), (&json!(0), &json!("active")));
+    // Nobody comes in now, and nobody is left waiting either.
+    if let Ok(mut late) = Raw::try_connect(proxy.outbound).await {
+        late.closed().await;
+    }
+    gate.open();
+    while let Some(answer) = within("an answer", calls.join_next()).await {
+        assert_eq!(answer.expect("no panic").status, 200);
+    }
+    drop(client);
+    proxy.metric_is("bowline_downstream_connections", &[], 0.0).await;
+    proxy.get("server", "/").await.expect(200);
+}
+
+/// So many connections are let in that descriptors run out for good: the acceptor sheds, and does not spin.
+#[tokio::test(flavor = "multi_thread")]
+async fn without_any_descriptor_left_connections_are_reset_and_the_acceptor_does_not_spin() {
+    let backend = Backend::start(|_| Reply::ok("well")).await;
+    let server = service("server").at(&backend).retry(json!({}));
+    // The limit is lowered beneath what the proxy counts with, as if something else had used descriptors up.
+    let proxy =
+        crate::proxy().descriptors(128).arg("--max-connections").arg("1000").mesh(server).start().await;
+    proxy.limit_descriptors(40);
+    let mut open = flood(&proxy, 200).await;
+    assert!((5..40).contains(&open.len()), "{}", open.len());
+    let cpu = proxy.cpu();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let spent = proxy.cpu() - cpu;
+    assert!(spent < Duration::from_millis(300), "{spent:?} of CPU in a second of nothing to do");
+    // No descriptor for a connection to the endpoint: told at once, and not the endpoint's fault.
+    let answer = open[0].call(get()).await;
+    assert_eq!(answer.expect(503).header("x-bowline-error"), Some("out_of_resources"));
+    assert!(answer.text().contains("ulimit -n"), "{}", answer.text());
+    drop(open);
+    eventually("descriptors are free again", async || {
+        let mut raw = Raw::try_connect(proxy.outbound).await.ok()?;
+        raw.wire.send(get()).await.ok()?;
+        raw.wire.response("GET").await.ok().filter(|answer| answer.status == 200)
+    })
+    .await;
+    assert!(refused(&proxy, "file_descriptors").await > 50.0);
+    let endpoint = proxy.endpoint(backend.addr()).await.expect("it is there");
+    assert_eq!((&endpoint["consecutiveFailures"], &endpoint["state"]), (&json!(0), &json!("active")));
+}
