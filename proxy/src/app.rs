@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use clap::Parser;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{Notify, mpsc};
 use tokio::time::Instant;
 
@@ -77,12 +77,35 @@ async fn run(config: &Run) -> ExitCode {
             return ExitCode::from(USAGE);
         }
     };
+    // Before anything can tell that the proxy is up: whoever has heard so may end it at once.
+    let signals = match Signals::handle() {
+        Ok(signals) => signals,
+        Err(error) => {
+            tracing::error!("signals can't be handled: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
     match Running::start(config, log, started, discovery, snapshot).await {
-        Ok(running) => running.until_drained(Duration::from_secs(config.drain_seconds)).await,
+        Ok(running) => running.until_drained(signals, Duration::from_secs(config.drain_seconds)).await,
         Err(error) => {
             tracing::error!("not started: {error}");
             ExitCode::FAILURE
         }
+    }
+}
+
+/// The signals that end the process.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn handle() -> io::Result<Self> {
+        Ok(Signals {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
     }
 }
 
@@ -172,13 +195,8 @@ impl Running {
     }
 
     /// Serves until somebody wants the proxy to end, then ends it in good order.
-    async fn until_drained(self, grace: Duration) -> ExitCode {
-        let (Ok(mut terminate), Ok(mut interrupt)) =
-            (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
-        else {
-            tracing::error!("signals can't be handled");
-            return ExitCode::FAILURE;
-        };
+    async fn until_drained(self, signals: Signals, grace: Duration) -> ExitCode {
+        let Signals { mut terminate, mut interrupt } = signals;
         let at_a_terminal = tokio::select! {
             _ = terminate.recv() => false,
             () = self.begin_drain.notified() => false,

@@ -24,8 +24,6 @@ pub struct Body {
     flight: Option<Flight>,
     /// Bounds the whole response where `perRequestTimeoutSeconds` is set.
     limit: Option<Pin<Box<Sleep>>>,
-    /// How long it may wait for an app that takes nothing of it.
-    idle: Option<Duration>,
     /// The app speaks gRPC over HTTP/2: when the endpoint breaks off, trailers can say so.
     says_why: bool,
 }
@@ -54,13 +52,13 @@ impl std::error::Error for TookTooLong {}
 impl Body {
     /// No body.
     pub fn empty() -> Self {
-        Body { kind: Kind::Local(None), flight: None, limit: None, idle: IDLE, says_why: false }
+        Body { kind: Kind::Local(None), flight: None, limit: None, says_why: false }
     }
 
     /// A body of the proxy's own.
     pub fn full(bytes: Bytes) -> Self {
         let kind = Kind::Local(Some(bytes).filter(|bytes| !bytes.is_empty()));
-        Body { kind, flight: None, limit: None, idle: IDLE, says_why: false }
+        Body { kind, flight: None, limit: None, says_why: false }
     }
 
     /// An endpoint's body over HTTP/1.1.
@@ -75,12 +73,11 @@ impl Body {
 
     /// A body over HTTP/1.1 from outside of the mesh.
     pub fn outside(body: h1::ResponseBody) -> Self {
-        Body { kind: Kind::Http1(body), flight: None, limit: None, idle: IDLE, says_why: false }
+        Body { kind: Kind::Http1(body), flight: None, limit: None, says_why: false }
     }
 
     fn upstream(kind: Kind, flight: Flight, limit: Option<Pin<Box<Sleep>>>) -> Self {
-        let idle = flight.idle();
-        let mut body = Body { kind, flight: Some(flight), limit, idle, says_why: false };
+        let mut body = Body { kind, flight: Some(flight), limit, says_why: false };
         if http_body::Body::is_end_stream(&body) {
             body.complete();
         }
@@ -112,7 +109,7 @@ impl Body {
 
     /// How long it may wait for an app that takes nothing of it; `None`: as long as it likes.
     pub fn idle(&self) -> Option<Duration> {
-        self.idle
+        self.flight.as_ref().map_or(IDLE, Flight::idle)
     }
 
     /// Makes room in the endpoint's connection while the app can't be sent anything. Over HTTP/1.1 there is no need: a
