@@ -71,7 +71,13 @@ impl Lease {
             Fault::unsent(Reason::Reset, error)
         })?;
         let mut upload = (!end).then(|| Upload::new(body, stream));
-        let head = std::future::poll_fn(|cx| poll_head(&mut response, &mut upload, &mut deadline, cx)).await;
+        let mut just_sent = true;
+        let head = std::future::poll_fn(|cx| {
+            // Nothing can have come yet when the request has only just been sent, and each question takes h2's lock.
+            let interim = !std::mem::take(&mut just_sent) && interim::is_wanted();
+            poll_head(&mut response, &mut upload, &mut deadline, interim, cx)
+        })
+        .await;
         match head {
             Ok(Ok(response)) => Ok((response, upload)),
             Ok(Err(error)) => {
@@ -122,6 +128,7 @@ fn poll_head(
     response: &mut ResponseFuture,
     upload: &mut Option<Upload>,
     deadline: &mut Deadline<'_>,
+    interim: bool,
     cx: &mut Context<'_>,
 ) -> Poll<Head> {
     if let Some(sending) = upload
@@ -136,7 +143,7 @@ fn poll_head(
         }
     }
     // h2 drops those that are not asked for before the response is.
-    if interim::is_wanted() {
+    if interim {
         while let Poll::Ready(Some(Ok(hint))) = response.poll_informational(cx) {
             interim::note(hint);
         }
