@@ -75,9 +75,9 @@ pub struct Run {
           value_parser = clap::value_parser!(u16).range(1..=256))]
     pub workers: u16,
 
-    /// Most connections of apps at a time; one more is reset at once. Default: half of the file descriptors that the
-    /// process may have (ulimit -n, raised to its hard limit), after a quarter of them, 32 to 512, has been set aside
-    /// for listeners, admin pages and files; the other half is for connections to endpoints.
+    /// Most connections of apps at a time; one more is reset at once. Default: two thirds of the file descriptors
+    /// that the process may have (ulimit -n, raised to its hard limit), after a quarter of them, 32 to 512, has been set
+    /// aside for listeners, admin pages and files; the last third is for connections to endpoints.
     #[arg(long, env = "BOWLINE_MAX_CONNECTIONS", value_name = "N",
           value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
     pub max_connections: Option<u32>,

@@ -27,10 +27,10 @@ pub struct Budget {
 }
 
 impl Budget {
-    /// A quarter, but 32 to 512, is kept for listeners, admin, files and event loops; of the rest, half is for the app's
-    /// connections, as each of them may need one to an endpoint.
+    /// A quarter, but 32 to 512, is kept for listeners, admin, files and event loops; of the rest, two thirds are for the
+    /// app's connections. Those that are in use may each need one to an endpoint, but most of many are idle.
     fn new(descriptors: usize, max_connections: Option<usize>) -> Self {
-        let most = max_connections.unwrap_or((descriptors - reserve(descriptors)) / 2).max(1);
+        let most = max_connections.unwrap_or((descriptors - reserve(descriptors)) / 3 * 2).max(1);
         Budget { descriptors, max_connections: most }
     }
 }
@@ -180,11 +180,11 @@ mod tests {
     use super::Budget;
 
     #[test]
-    fn half_of_what_is_left_is_for_the_app() {
+    fn two_thirds_of_what_is_left_are_for_the_app() {
         let of = |descriptors| Budget::new(descriptors, None).max_connections;
-        assert_eq!(of(65_536), 32_512);
-        assert_eq!(of(1024), 384);
-        assert_eq!(of(128), 48);
+        assert_eq!(of(65_536), 43_348);
+        assert_eq!(of(1024), 512);
+        assert_eq!(of(128), 64);
         assert_eq!(of(16), 1);
         assert_eq!(Budget::new(128, Some(1000)).max_connections, 1000);
     }
