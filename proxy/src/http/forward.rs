@@ -238,6 +238,7 @@ impl<'a> Call<'a> {
             response: if self.grpc { policy.grpc_response_headers } else { policy.response_headers },
             attempt: policy.attempt.of(self.idempotent && !self.grpc, self.is_last_attempt(), p99),
             until: self.until,
+            idle: policy.idle,
             patience: Patience { connect: policy.connect, wait: self.may_wait_until() },
         };
         let upstream = flight.upstream();
