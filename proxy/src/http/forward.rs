@@ -38,8 +38,6 @@ const LONGEST_WAIT: Duration = Duration::from_secs(15);
 pub async fn forward(app: &Downstream, request: Request<AppBody>) -> Response<Body> {
     let worker = app.worker();
     let (mut head, body) = request.into_parts();
-    #[cfg(test)]
-    crate::worker::tests::panic_on(&head);
     let scan = headers::scan(&head.headers);
 
     // 1. Which service is it for?
@@ -67,6 +65,8 @@ pub async fn forward(app: &Downstream, request: Request<AppBody>) -> Response<Bo
         };
         // 6. Send the request, wait for the response head.
         let attempt_head = call.head_for_attempt(&mut head);
+        #[cfg(test)]
+        crate::worker::tests::panic_on(&attempt_head);
         let outcome = call.attempt(&mut flight, attempt_head).await;
         // 7. What does it tell of the endpoint, and shall it be tried again?
         match call.judge(flight, outcome) {
