@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bowline_tests::h2_client::request;
 use bowline_tests::netns::Netns;
+use bowline_tests::sockets::is_closed;
 use bowline_tests::wait::within;
 use bowline_tests::{Backend, Gate, H2Client, Proxy, Raw, Reply, authority, eventually, service, url};
 use serde_json::json;
@@ -13,21 +14,21 @@ fn get() -> String {
     format!("GET {} HTTP/1.1\r\nHost: {}\r\n\r\n", url("server", "/"), authority("server"))
 }
 
-/// Opens so many connections; those that stand after a while are returned.
+/// Opens so many connections; those that stand when no more are closed are returned.
 async fn flood(proxy: &Proxy, n: usize) -> Vec<Raw> {
     let mut open = Vec::new();
     for _ in 0..n {
         // The reset may come before the kernel has told that it was accepted.
         open.extend(Raw::try_connect(proxy.outbound).await.ok());
     }
-    let mut left = Vec::new();
-    for mut raw in open {
-        let closed = tokio::time::timeout(Duration::from_millis(20), raw.wire.peer_gone()).await;
-        if closed.is_err() {
-            left.push(raw);
-        }
+    let mut still_for = 0;
+    while still_for < 10 {
+        let before = open.len();
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        open.retain(|raw| !is_closed(&raw.wire.tcp));
+        still_for = if open.len() == before { still_for + 1 } else { 0 };
     }
-    left
+    open
 }
 
 async fn refused(proxy: &Proxy, reason: &str) -> f64 {

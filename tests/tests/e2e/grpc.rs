@@ -215,18 +215,25 @@ async fn a_caller_that_cancels_is_heard_by_the_endpoint() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_reset_of_the_endpoint_in_mid_stream_reaches_the_caller() {
-    let backend = H2Backend::start(|mut stream| async move {
-        let mut body = stream.head(grpc::head());
-        let _ = body.send_data(message(b"first"), false);
-        // Lets the head and the message out before the reset overtakes them.
-        tokio::time::sleep(Duration::from_millis(200)).await;
-        stream.reset(Reason::ENHANCE_YOUR_CALM);
+    let gate = bowline_tests::Gate::shut();
+    let behind = gate.clone();
+    let backend = H2Backend::start(move |mut stream| {
+        let behind = behind.clone();
+        async move {
+            let mut body = stream.head(grpc::head());
+            let _ = body.send_data(message(b"first"), false);
+            // A reset overtakes what waits to be sent.
+            behind.passed().await;
+            stream.reset(Reason::ENHANCE_YOUR_CALM);
+        }
     })
     .await;
     let (_proxy, client) = before(&backend).await;
     let (response, _sending) =
         client.open(request("POST", "server", METHOD, CALL), false).await.expect("a stream");
     let mut body = H2Client::head(response).await.into_body();
+    within("the first message", next(&mut body)).await.expect("the first message");
+    gate.open();
     let error = within("the reset", read(&mut body)).await.expect_err("a reset");
     assert_eq!(error.reason(), Some(Reason::ENHANCE_YOUR_CALM));
 }

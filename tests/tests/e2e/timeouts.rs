@@ -329,25 +329,29 @@ async fn an_upload_that_an_endpoint_takes_nothing_of_is_tried_elsewhere_if_it_ma
 async fn a_silent_call_and_a_slow_upload_are_no_upload_timeouts() {
     let backend = H2Backend::start(|mut stream| async move {
         let slow = stream.head.uri.path() == "/slow";
+        let mut taken = 0;
         while let Some(piece) = stream.next().await {
-            if slow && !piece.is_empty() {
-                tokio::time::sleep(Duration::from_millis(200)).await;
+            taken += piece.len();
+            // Pieces may be of a byte.
+            if slow && taken >= 16_384 {
+                taken = 0;
+                tokio::time::sleep(Duration::from_millis(100)).await;
             }
         }
         grpc::answer(&mut stream, &[b"well"]);
     })
     .await;
-    let server = service("server").at(&backend).http2().with("timeout", json!({ "idleTimeoutSeconds": 2 }));
+    let server = service("server").at(&backend).http2().with("timeout", json!({ "idleTimeoutSeconds": 3 }));
     let proxy = crate::proxy().mesh(server).start().await;
     let client = H2Client::connect(proxy.outbound).await;
     let (silent, mut sending) =
         client.open(request("POST", "server", "/silent", grpc::CALL), false).await.expect("a stream");
     sending.send_data(grpc::message(b"hi"), false).expect("the stream is open");
-    // Twenty-five pieces and more: longer than the idle timeout by far.
+    // Seventy pauses and more, each of them followed by some room: longer than the idle timeout by far.
     let begun = Instant::now();
-    let answer = client.call(request("POST", "server", "/slow", &[]), &[b'x'; 400_000]).await;
+    let answer = client.call(request("POST", "server", "/slow", &[]), &[b'x'; 1_200_000]).await;
     assert_eq!(answer.status, 200);
-    assert!(begun.elapsed() > Duration::from_secs(4), "{:?}", begun.elapsed());
+    assert!(begun.elapsed() > Duration::from_secs(6), "{:?}", begun.elapsed());
     sending.send_data(grpc::message(b"bye"), true).expect("the stream is open");
     assert_eq!(H2Client::head(silent).await.status(), 200);
     assert_eq!(proxy.metric("bowline_attempt_failures_total", &[]).await, 0.0);
