@@ -2,9 +2,8 @@
 
 use bowline_tests::h2_backend::read;
 use bowline_tests::h2_client::request;
-use bowline_tests::netns::Netns;
 use bowline_tests::wait::within;
-use bowline_tests::{Backend, Gate, H2Backend, H2Client, Raw, Reply, authority, eventually, service, url};
+use bowline_tests::{Backend, Gate, H2Backend, H2Client, Raw, Reply, authority, service, url};
 use http::HeaderMap;
 use serde_json::json;
 
@@ -240,58 +239,4 @@ async fn interim_responses_without_end_are_cut_short_and_the_response_comes() {
     }
     assert!((1..=16).contains(&hints), "{hints}");
     assert_eq!(H2Client::head(response).await.status(), 200);
-}
-
-/// Case 49 for apps over HTTP/1.1: they stop reading in a stream of small pieces, each of which h2 counts as 256 bytes.
-/// The connection to the endpoint that they share with others must not be given up for it.
-#[test]
-fn http1_readers_that_stop_in_a_stream_of_small_pieces_do_not_stall_the_others() {
-    const SIZE: usize = 200_000;
-    let Some(netns) = Netns::or_skip() else { return };
-    // What the proxy's kernel takes of a response on its way to an app that reads nothing: else it is megabytes.
-    netns.sysctl("net.ipv4.tcp_wmem", "4096 16384 16384");
-    netns.sysctl("net.ipv4.tcp_rmem", "4096 16384 16384");
-    netns.run(async || {
-        let backend = H2Backend::start(|mut stream| async move {
-            if stream.head.uri.path() == "/small" {
-                return stream.answer(200, &[], b"ten bytes!");
-            }
-            let head = http::Response::builder().header("content-length", SIZE).body(()).expect("a head");
-            let mut body = stream.head(head);
-            // First what fills the buffers on the way, then byte by byte more than the rest of them and a window take.
-            let _ = body.send_data(vec![b'x'; 60_000].into(), false);
-            for _ in 60_000..SIZE - 1 {
-                let _ = body.send_data("y".into(), false);
-            }
-            let _ = body.send_data("z".into(), true);
-        })
-        .await;
-        let proxy = crate::proxy().mesh(service("server").at(&backend).http2()).start().await;
-        let get = |path| format!("GET {} HTTP/1.1\r\nHost: x\r\n\r\n", url("server", path));
-        let mut stalled = Vec::new();
-        for _ in 0..4 {
-            let mut raw = Raw::connect(proxy.outbound).await;
-            raw.send(get("/ticks")).await;
-            within("a head", raw.wire.head()).await.expect("a head");
-            stalled.push(raw);
-        }
-        let mut other = Raw::connect(proxy.outbound).await;
-        let received = || proxy.metric("bowline_endpoint_bytes_total", &[("direction", "received")]);
-        // Until no more comes to the proxy: all windows are full.
-        let mut before = -1.0;
-        eventually("everything stands still", async || {
-            for _ in 0..50 {
-                assert_eq!(other.call(get("/small")).await.expect(200).body, b"ten bytes!");
-            }
-            let now = received().await;
-            let grown = now - std::mem::replace(&mut before, now);
-            (grown < 20_000.0).then_some(())
-        })
-        .await;
-        assert_eq!(backend.accepts(), 1, "the connection to the endpoint was given up");
-        for raw in &mut stalled {
-            let body = within("the whole body", raw.wire.exactly(SIZE)).await.expect("the whole body");
-            assert_eq!(body.last(), Some(&b'z'));
-        }
-    });
 }
