@@ -114,7 +114,8 @@ impl Body {
         Some(Ok(Frame::trailers(respond::grpc_status(reason, &text))))
     }
 
-    /// How long it may wait for an app that takes nothing of it; `None`: as long as it likes.
+    /// How long it may wait for an app that takes nothing of it; `None`: as long as it likes. To be asked before it is read:
+    /// the service is forgotten when its attempt is over.
     pub fn idle(&self) -> Option<Duration> {
         self.flight.as_ref().map_or(IDLE, Flight::idle)
     }
