@@ -40,6 +40,8 @@ pub enum Reason {
     AttemptTimeout,
     /// The response head did not come in time.
     ResponseTimeout,
+    /// The endpoint took nothing more of the request for the idle timeout.
+    UploadTimeout,
     /// The whole response did not come in time (`perRequestTimeoutSeconds`).
     RequestTimeout,
     /// What the endpoint sent is not a valid response.
@@ -58,7 +60,7 @@ pub enum Reason {
 
 impl Reason {
     /// All reasons, for the reference page.
-    pub const ALL: [Reason; 17] = [
+    pub const ALL: [Reason; 18] = [
         Reason::UnknownService,
         Reason::Loop,
         Reason::NoEndpoints,
@@ -69,6 +71,7 @@ impl Reason {
         Reason::ClosedWithoutResponse,
         Reason::AttemptTimeout,
         Reason::ResponseTimeout,
+        Reason::UploadTimeout,
         Reason::RequestTimeout,
         Reason::InvalidResponse,
         Reason::BadRequest,
@@ -91,6 +94,7 @@ impl Reason {
             Reason::ClosedWithoutResponse => "closed_without_response",
             Reason::AttemptTimeout => "attempt_timeout",
             Reason::ResponseTimeout => "response_timeout",
+            Reason::UploadTimeout => "upload_timeout",
             Reason::RequestTimeout => "request_timeout",
             Reason::InvalidResponse => "invalid_response",
             Reason::BadRequest => "bad_request",
@@ -116,6 +120,9 @@ impl Reason {
             Reason::ClosedWithoutResponse => "The endpoint closed the connection without a response.",
             Reason::AttemptTimeout => "The last attempt took longer than `perAttemptSeconds`.",
             Reason::ResponseTimeout => "The response head did not come within `responseHeadersSeconds`.",
+            Reason::UploadTimeout => {
+                "The endpoint took nothing more of the request for `idleTimeoutSeconds`, though there was more to send, and had not answered yet."
+            }
             Reason::RequestTimeout => {
                 "The response did not come within `perRequestTimeoutSeconds` or the caller's `grpc-timeout`."
             }
@@ -151,9 +158,10 @@ impl Reason {
             | Reason::Reset
             | Reason::ClosedWithoutResponse
             | Reason::InvalidResponse => StatusCode::BAD_GATEWAY,
-            Reason::AttemptTimeout | Reason::ResponseTimeout | Reason::RequestTimeout => {
-                StatusCode::GATEWAY_TIMEOUT
-            }
+            Reason::AttemptTimeout
+            | Reason::ResponseTimeout
+            | Reason::UploadTimeout
+            | Reason::RequestTimeout => StatusCode::GATEWAY_TIMEOUT,
             Reason::Loop => StatusCode::LOOP_DETECTED,
             Reason::BadRequest | Reason::RequestBodyBroken => StatusCode::BAD_REQUEST,
             Reason::RequestBodyTimeout => StatusCode::REQUEST_TIMEOUT,
@@ -170,7 +178,10 @@ impl Reason {
     /// to the load of a service that has too much of it.
     pub fn grpc_status(self) -> u8 {
         match self {
-            Reason::AttemptTimeout | Reason::ResponseTimeout | Reason::RequestTimeout => 4,
+            Reason::AttemptTimeout
+            | Reason::ResponseTimeout
+            | Reason::UploadTimeout
+            | Reason::RequestTimeout => 4,
             Reason::InvalidResponse | Reason::BadRequest => 13,
             Reason::RequestBodyBroken | Reason::RequestBodyTimeout => 1,
             Reason::Overloaded => 8,
@@ -201,7 +212,8 @@ impl Reason {
             Reason::RefusedStream => Some(Failure::RefusedStream),
             Reason::Reset | Reason::InvalidResponse => Some(Failure::Reset),
             Reason::ClosedWithoutResponse => Some(Failure::ClosedWithoutResponse),
-            Reason::AttemptTimeout => Some(Failure::AttemptTimeout),
+            // As much as an attempt timeout is: the endpoint has seen a part of the request, and others may be well.
+            Reason::AttemptTimeout | Reason::UploadTimeout => Some(Failure::AttemptTimeout),
             _ => None,
         }
     }

@@ -30,6 +30,31 @@ impl Netns {
         Ok(netns)
     }
 
+    /// Makes one, or says that the test is skipped because this machine doesn't let us.
+    ///
+    /// # Panics
+    /// There is none, and `BOWLINE_REQUIRE_INTEROP` is set.
+    #[must_use]
+    pub fn or_skip() -> Option<Self> {
+        match Netns::new() {
+            Ok(netns) => Some(netns),
+            Err(why) => {
+                assert!(std::env::var_os("BOWLINE_REQUIRE_INTEROP").is_none(), "{why}");
+                eprintln!("SKIPPED: no network namespace: {why}");
+                None
+            }
+        }
+    }
+
+    /// Sets a parameter of its kernel, such as `net.ipv4.ip_local_port_range`.
+    ///
+    /// # Panics
+    /// There is no such parameter in a namespace, or the value is not taken.
+    pub fn sysctl(&self, name: &str, value: &str) {
+        let assignment = format!("{name}={value}");
+        run("ip", &["netns", "exec", &self.name, "sysctl", "-q", "-w", &assignment]).expect("the parameter");
+    }
+
     /// From now on every packet to and from this address is dropped without a word: those of connections that are open,
     /// and those that would open one.
     ///

@@ -10,6 +10,16 @@ pub fn reset_on_close(socket: &tokio::net::TcpStream) {
     let _ = SockRef::from(socket).set_linger(Some(Duration::ZERO));
 }
 
+/// Whether the peer has closed or reset this connection, as far as the kernel knows; what it has sent stays unread.
+#[must_use]
+pub fn is_closed(socket: &tokio::net::TcpStream) -> bool {
+    let mut byte = [std::mem::MaybeUninit::uninit()];
+    match SockRef::from(socket).peek(&mut byte) {
+        Ok(n) => n == 0,
+        Err(error) => error.kind() != std::io::ErrorKind::WouldBlock,
+    }
+}
+
 /// An address that refuses connections: it was free a moment ago.
 ///
 /// # Panics

@@ -92,6 +92,8 @@ pub struct Limits {
     pub attempt: Option<Duration>,
     /// A moment that nothing may outlast.
     pub until: Option<Instant>,
+    /// How long the endpoint may take nothing of the request while there is some to send.
+    pub idle: Option<Duration>,
     /// To get a connection.
     pub patience: Patience,
 }
@@ -99,6 +101,8 @@ pub struct Limits {
 /// Waits for the response head no longer than it may.
 pub struct Deadline<'a> {
     sleep: Pin<&'a mut Sleep>,
+    /// Made when the endpoint first takes nothing, and then kept: most never do.
+    patience: Option<Pin<Box<Sleep>>>,
     limits: Limits,
     body: &'a Source,
 }
@@ -117,6 +121,23 @@ impl Deadline<'_> {
                 return Poll::Ready(reason);
             }
             self.sleep.as_mut().reset(self.limits.next(complete));
+        }
+        Poll::Pending
+    }
+
+    /// Ready with a fault when the endpoint has taken nothing of the request for the idle timeout. `since`: when it was
+    /// last found to have no room; `None`: it has some.
+    pub fn poll_untaken(&mut self, since: Option<Instant>, cx: &mut Context<'_>) -> Poll<Fault> {
+        let (Some(since), Some(idle)) = (since, self.limits.idle) else { return Poll::Pending };
+        let due = since + idle;
+        let patience = self.patience.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(due)));
+        // It may have been set for a pause that is over: `due` only ever moves on.
+        while patience.as_mut().poll(cx).is_ready() {
+            if due <= Instant::now() {
+                let why = format_args!("the endpoint took nothing of the request for {idle:?}");
+                return Poll::Ready(Fault::new(Reason::UploadTimeout, why));
+            }
+            patience.as_mut().reset(due);
         }
         Poll::Pending
     }
@@ -164,7 +185,7 @@ pub async fn run(
     fresh_connection: bool,
 ) -> Result<Answer, Fault> {
     let sleep = pin!(tokio::time::sleep_until(limits.next(limits.begun)));
-    let deadline = Deadline { sleep, limits, body };
+    let deadline = Deadline { sleep, patience: None, limits, body };
     match protocol {
         Protocol::Http1 => {
             let mut lease = upstream.checkout_h1(limits.patience, !fresh_connection).await?;

@@ -1,8 +1,10 @@
 //! The body of a response on its way to the app, with the attempt it belongs to: when the body ends, or the app goes
 //! away, the attempt is over and its connection free.
 
+use std::cell::RefCell;
 use std::future::Future;
 use std::pin::Pin;
+use std::rc::{Rc, Weak};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -35,7 +37,12 @@ enum Kind {
     Local(Option<Bytes>),
     Http1(h1::ResponseBody),
     Http2(h2::ResponseBody),
+    /// Over HTTP/2, to an app over HTTP/1.1: see [`Body::share`].
+    Bridged(Rc<RefCell<h2::ResponseBody>>),
 }
+
+/// A hand on a body that hyper owns.
+pub type Bridged = Weak<RefCell<h2::ResponseBody>>;
 
 /// The whole response took longer than `perRequestTimeoutSeconds`.
 #[derive(Debug)]
@@ -107,7 +114,8 @@ impl Body {
         Some(Ok(Frame::trailers(respond::grpc_status(reason, &text))))
     }
 
-    /// How long it may wait for an app that takes nothing of it; `None`: as long as it likes.
+    /// How long it may wait for an app that takes nothing of it; `None`: as long as it likes. To be asked before it is read:
+    /// the service is forgotten when its attempt is over.
     pub fn idle(&self) -> Option<Duration> {
         self.flight.as_ref().map_or(IDLE, Flight::idle)
     }
@@ -115,9 +123,24 @@ impl Body {
     /// Makes room in the endpoint's connection while the app can't be sent anything. Over HTTP/1.1 there is no need: a
     /// connection carries one response, and nobody reads it on.
     pub fn set_aside(&mut self, cx: &mut Context<'_>) {
-        if let Kind::Http2(body) = &mut self.kind {
-            body.set_aside(cx);
+        match &mut self.kind {
+            Kind::Http2(body) => body.set_aside(cx),
+            Kind::Bridged(body) => body.borrow_mut().set_aside(cx),
+            Kind::Local(_) | Kind::Http1(_) => {}
         }
+    }
+
+    /// A hand on an endpoint's body over HTTP/2, for whoever gives the body to hyper: it asks for nothing more while the
+    /// app reads nothing, and somebody has to call [`h2::ResponseBody::set_aside`] meanwhile. `None`: there is no need.
+    pub fn share(&mut self) -> Option<Bridged> {
+        if !matches!(self.kind, Kind::Http2(_)) {
+            return None;
+        }
+        let Kind::Http2(body) = std::mem::replace(&mut self.kind, Kind::Local(None)) else { return None };
+        let body = Rc::new(RefCell::new(body));
+        let hand = Rc::downgrade(&body);
+        self.kind = Kind::Bridged(body);
+        Some(hand)
     }
 
     fn complete(&mut self) {
@@ -152,6 +175,7 @@ impl http_body::Body for Body {
             Kind::Local(bytes) => return Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
             Kind::Http1(body) => Pin::new(body).poll_frame(cx).map_err(BodyError::from),
             Kind::Http2(body) => Pin::new(body).poll_frame(cx).map_err(BodyError::from),
+            Kind::Bridged(body) => Pin::new(&mut *body.borrow_mut()).poll_frame(cx).map_err(BodyError::from),
         };
         match &frame {
             Poll::Ready(Some(Ok(_))) => {
@@ -173,6 +197,7 @@ impl http_body::Body for Body {
             Kind::Local(bytes) => bytes.is_none(),
             Kind::Http1(body) => body.is_end_stream(),
             Kind::Http2(body) => body.is_end_stream(),
+            Kind::Bridged(body) => body.borrow().is_end_stream(),
         }
     }
 
@@ -181,6 +206,7 @@ impl http_body::Body for Body {
             Kind::Local(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, Bytes::len) as u64),
             Kind::Http1(body) => body.size_hint(),
             Kind::Http2(body) => body.size_hint(),
+            Kind::Bridged(body) => body.borrow().size_hint(),
         }
     }
 }

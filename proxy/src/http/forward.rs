@@ -1,22 +1,25 @@
 //! The way of a request. [`forward`] is all of it, step by step; each step is one call.
 
+mod judge;
+
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bowline_core::Tick;
 use bowline_core::balance::Tried;
-use bowline_core::retry::{Attempt, Failure, Verdict, is_idempotent};
+use bowline_core::retry::is_idempotent;
 use http::uri::Scheme;
 use http::{Method, Request, Response, StatusCode, Version, request};
 use http_body::Body as _;
+use judge::Judgement;
 use tokio::time::Instant;
 
 use super::app_body::AppBody;
 use super::attempt::{self, Answer, AnswerBody, Limits, Protocol};
 use super::body::Body;
 use super::headers::{self, BadHead, Scan};
-use super::outcome::{class, failure_name, grpc_status, penalised, tells_against};
+use super::outcome::{class, grpc_status};
 use super::replay::Source;
 use super::{connect, outside, respond, upgrade};
 use crate::cluster::{Cluster, Flight, MustQueue, Permit};
@@ -35,8 +38,6 @@ const LONGEST_WAIT: Duration = Duration::from_secs(15);
 pub async fn forward(app: &Downstream, request: Request<AppBody>) -> Response<Body> {
     let worker = app.worker();
     let (mut head, body) = request.into_parts();
-    #[cfg(test)]
-    crate::worker::tests::panic_on(&head);
     let scan = headers::scan(&head.headers);
 
     // 1. Which service is it for?
@@ -64,6 +65,8 @@ pub async fn forward(app: &Downstream, request: Request<AppBody>) -> Response<Bo
         };
         // 6. Send the request, wait for the response head.
         let attempt_head = call.head_for_attempt(&mut head);
+        #[cfg(test)]
+        crate::worker::tests::panic_on(&attempt_head);
         let outcome = call.attempt(&mut flight, attempt_head).await;
         // 7. What does it tell of the endpoint, and shall it be tried again?
         match call.judge(flight, outcome) {
@@ -126,17 +129,6 @@ struct Call<'a> {
     fresh_connection: bool,
     /// The request has been counted.
     counted: bool,
-}
-
-/// What follows from an attempt.
-#[expect(
-    clippy::large_enum_variant,
-    reason = "made once an attempt and taken apart at once: boxing would cost more"
-)]
-enum Judgement {
-    Pass(Answer, Flight),
-    Again(Duration),
-    GiveUp(Fault),
 }
 
 impl<'a> Call<'a> {
@@ -246,111 +238,11 @@ impl<'a> Call<'a> {
             response: if self.grpc { policy.grpc_response_headers } else { policy.response_headers },
             attempt: policy.attempt.of(self.idempotent && !self.grpc, self.is_last_attempt(), p99),
             until: self.until,
+            idle: policy.idle,
             patience: Patience { connect: policy.connect, wait: self.may_wait_until() },
         };
         let upstream = flight.upstream();
         attempt::run(upstream, self.protocol, head, &self.body, limits, self.fresh_connection).await
-    }
-
-    fn judge(&mut self, mut flight: Flight, outcome: Result<Answer, Fault>) -> Judgement {
-        let now = self.worker.clock.now();
-        if let Some(completed) = self.body.completed_at() {
-            flight.sent(self.worker.clock.tick(completed));
-        }
-        match outcome {
-            Ok(answer) if answer.status() == StatusCode::SWITCHING_PROTOCOLS && !self.upgrade => {
-                let fault = Fault::new(Reason::InvalidResponse, "101 to a request that asked for no upgrade");
-                self.judge_fault(now, flight, fault)
-            }
-            Ok(answer) => {
-                let status = answer.status();
-                let grpc_status = if self.grpc { grpc_status(answer.headers()) } else { None };
-                flight.answered(
-                    now,
-                    class(status, grpc_status),
-                    tells_against(status, grpc_status),
-                    penalised(status, grpc_status),
-                );
-                let failure = match grpc_status {
-                    Some(14) => Failure::GrpcUnavailable { response_started: false },
-                    _ => Failure::Status(status.as_u16()),
-                };
-                if !self.may_retry_on(failure) {
-                    return Judgement::Pass(answer, flight);
-                }
-                match self.verdict(failure, now) {
-                    Some(wait) => {
-                        tracing::debug!(
-                            service = self.service.name,
-                            endpoint = %flight.upstream().addr,
-                            status = status.as_u16(),
-                            "answer not passed on: another attempt follows"
-                        );
-                        answer.discard();
-                        flight.complete();
-                        Judgement::Again(wait)
-                    }
-                    None => Judgement::Pass(answer, flight),
-                }
-            }
-            Err(fault) => self.judge_fault(now, flight, fault),
-        }
-    }
-
-    fn judge_fault(&mut self, now: Tick, flight: Flight, fault: Fault) -> Judgement {
-        tracing::debug!(
-            service = self.service.name,
-            endpoint = %flight.upstream().addr,
-            attempt = self.attempts,
-            %fault,
-            "attempt failed"
-        );
-        self.service.shared.attempt_failures.inc(fault.reason.as_str());
-        match fault.reason {
-            // The endpoint was not asked.
-            Reason::Overloaded => drop(flight),
-            _ => flight.failed(now, fault.blames_endpoint(), fault.is_timeout()),
-        }
-        self.fresh_connection |= fault.reason == Reason::ClosedWithoutResponse;
-        match fault.failure() {
-            Some(failure) => match self.verdict(failure, now) {
-                Some(wait) => Judgement::Again(wait),
-                None => Judgement::GiveUp(fault),
-            },
-            None => Judgement::GiveUp(fault),
-        }
-    }
-
-    /// A cheap look before the whole decision: most answers are nothing that anyone retries.
-    fn may_retry_on(&self, failure: Failure) -> bool {
-        match failure {
-            Failure::Status(status) => status >= 400 && self.service.policy.retry.on.has_status(status),
-            _ => true,
-        }
-    }
-
-    /// How long to wait before the next attempt; `None`: there is none.
-    fn verdict(&self, failure: Failure, now: Tick) -> Option<Duration> {
-        let attempt = Attempt {
-            number: self.attempts,
-            failure,
-            idempotent: self.idempotent,
-            grpc: self.grpc,
-            body: self.body.kept(),
-            another_endpoint: self.cluster.has_untried(&self.tried),
-            time_left: self.until.map(|until| until.saturating_duration_since(Instant::now())),
-        };
-        let withdraw = || self.service.budget.withdraw(now);
-        match self.service.policy.retry.decide(&attempt, &mut self.worker.rng(), withdraw) {
-            Verdict::Retry(wait) => {
-                self.service.shared.retries.inc(failure_name(failure));
-                Some(wait)
-            }
-            Verdict::Stop(reason) => {
-                self.service.shared.retries_refused.inc(reason.as_str());
-                None
-            }
-        }
     }
 
     fn pass_on(&mut self, app: &Downstream, answer: Answer, mut flight: Flight) -> Response<Body> {

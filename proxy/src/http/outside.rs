@@ -129,7 +129,15 @@ async fn exchange(
     let now = tokio::time::Instant::now();
     let patience = Patience { connect: WITHIN, wait: now };
     // How long an answer may take is for the app to say: this is nothing that the mesh file describes.
-    let limits = Limits { arrived: now, begun: now, response: None, attempt: None, until: None, patience };
+    let limits = Limits {
+        arrived: now,
+        begun: now,
+        response: None,
+        attempt: None,
+        until: None,
+        idle: Some(bowline_api::model::Timeout::IDLE_HTTP),
+        patience,
+    };
     let mut upstreams = upstreams.iter().peekable();
     loop {
         let upstream = upstreams.next().expect("a name without an address is refused");

@@ -101,32 +101,36 @@ async fn serve_http1(
             let guard = InFlight::new(&downstream);
             let mut response =
                 forward(&downstream, request.map(|body| AppBody::http1(body, &downstream.activity))).await;
+            if let Some(body) = response.body_mut().share() {
+                downstream.bridges(body);
+            }
             if leaving && !downstream.has_tunnel() {
                 response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
             }
             Ok::<_, Infallible>(response.map(|body| Tracked { body, _guard: guard }))
         }
     });
-    let mut connection = http1::Builder::new()
+    let connection = http1::Builder::new()
         .max_headers(MAX_HEADERS)
         .max_header_size(MAX_HEAD)
         .max_buf_size(MAX_BUFFER)
         .preserve_header_case(true)
         .header_read_timeout(None)
         .serve_connection(io, service);
-    match until_asked(Pin::new(&mut connection), activity, &mut drain, Phase::Closing).await {
+    let mut serving = Serving { connection, downstream: &downstream };
+    match until_asked(Pin::new(&mut serving), activity, &mut drain, Phase::Closing).await {
         Some(result) => result?,
         None if activity.is_blocked() => return Ok(()),
         None if activity.is_head_late() => {
             // hyper has no words for this, and nothing else is under way.
-            let http1::Parts { io, .. } = connection.into_parts();
+            let http1::Parts { io, .. } = serving.connection.into_parts();
             let _ = io.into_inner().into_inner().try_write(HEAD_TIMEOUT);
             return Ok(());
         }
         None => {
-            Pin::new(&mut connection).graceful_shutdown();
+            Pin::new(&mut serving.connection).graceful_shutdown();
             tokio::select! {
-                result = Pin::new(&mut connection) => result?,
+                result = &mut serving => result?,
                 // A head that only trickles in would hold a graceful end up for ever.
                 () = activity.close_wanted() => return Ok(()),
                 () = drain.reached(Phase::Ended) => return Ok(()),
@@ -135,10 +139,31 @@ async fn serve_http1(
     }
     if let Some(tunnel) = downstream.take_tunnel() {
         // hyper has sent the response that begins the tunnel, and keeps what it has read beyond the request.
-        let http1::Parts { io, read_buf, .. } = connection.into_parts();
+        let http1::Parts { io, read_buf, .. } = serving.connection.into_parts();
         Box::pin(tunnel.run(io.into_inner().into_inner(), read_buf, activity, drain)).await;
     }
     Ok(())
+}
+
+/// hyper's connection. When the app reads nothing, hyper asks for no more of the response, and what comes of it must not
+/// stay in the endpoint's HTTP/2 connection.
+struct Serving<'a, C> {
+    connection: C,
+    downstream: &'a Downstream,
+}
+
+impl<C: Future + Unpin> Future for Serving<'_, C> {
+    type Output = C::Output;
+
+    #[inline]
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<C::Output> {
+        let this = self.get_mut();
+        let polled = Pin::new(&mut this.connection).poll(cx);
+        if polled.is_pending() {
+            this.downstream.set_aside(cx);
+        }
+        polled
+    }
 }
 
 /// A request between its head and the end of its response.

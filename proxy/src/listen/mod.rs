@@ -8,12 +8,14 @@ pub mod watch;
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::Context;
 
 use bowline_api::model::AppProtocol;
 use http::request;
 
 use crate::cluster::Cluster;
 use crate::error::Reason;
+use crate::http::body::Bridged;
 use crate::http::headers::{self, Scan};
 use crate::tunnel::Tunnel;
 use crate::worker::Worker;
@@ -38,6 +40,8 @@ pub struct Downstream {
     last: RefCell<Option<LastRoute>>,
     /// What the connection becomes when its response has been sent.
     tunnel: RefCell<Option<Box<Tunnel>>>,
+    /// The response under way on a connection over HTTP/1.1, where it comes from an endpoint over HTTP/2.
+    bridged: RefCell<Bridged>,
 }
 
 struct LastRoute {
@@ -70,7 +74,27 @@ impl Refusal {
 impl Downstream {
     /// A connection that `worker` has been handed.
     pub fn new(worker: Rc<Worker>, arrival: Arrival, activity: Arc<Activity>) -> Self {
-        Downstream { worker, arrival, activity, last: RefCell::default(), tunnel: RefCell::default() }
+        Downstream {
+            worker,
+            arrival,
+            activity,
+            last: RefCell::default(),
+            tunnel: RefCell::default(),
+            bridged: RefCell::default(),
+        }
+    }
+
+    /// A response from an endpoint over HTTP/2 is about to be sent over HTTP/1.1.
+    pub fn bridges(&self, body: Bridged) {
+        *self.bridged.borrow_mut() = body;
+    }
+
+    /// Makes room in the endpoint's connection while the app can't be sent anything of such a response.
+    #[inline]
+    pub fn set_aside(&self, cx: &mut Context<'_>) {
+        if let Some(body) = self.bridged.borrow().upgrade() {
+            body.borrow_mut().set_aside(cx);
+        }
     }
 
     /// After the response that is about to be sent the connection is a tunnel.

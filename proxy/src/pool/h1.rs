@@ -20,7 +20,7 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
 use super::Upstream;
-use super::socket::Metered;
+use super::socket::{Metered, Stalled};
 use super::waker::Relay;
 use crate::error::{Fault, Reason};
 use crate::http::app_body::AppError;
@@ -44,6 +44,7 @@ pub struct Connection {
     pub(super) idle_for: u32,
     /// It has carried a response before: a close without an answer may be a keep-alive race.
     reused: bool,
+    stalled: Stalled,
     relay: Arc<Relay>,
     waker: Waker,
     _open: Open,
@@ -60,6 +61,7 @@ pub(super) async fn connect(
     place: Place,
 ) -> Result<Box<Connection>, Fault> {
     let stream = super::connect::tcp(upstream, timeout).await?;
+    let stalled = stream.stalled();
     let (sender, io) = http1::Builder::new()
         .preserve_header_case(true)
         .max_headers(MAX_HEADERS)
@@ -70,7 +72,17 @@ pub(super) async fn connect(
     let open = Open::new(&upstream.counters);
     let relay = Arc::new(Relay::default());
     let waker = Waker::from(relay.clone());
-    Ok(Box::new(Connection { sender, io, idle_for: 0, reused: false, relay, waker, _open: open, place }))
+    Ok(Box::new(Connection {
+        sender,
+        io,
+        idle_for: 0,
+        reused: false,
+        stalled,
+        relay,
+        waker,
+        _open: open,
+        place,
+    }))
 }
 
 impl Open {
@@ -132,7 +144,7 @@ impl Lease {
         mut deadline: Deadline<'_>,
     ) -> Result<Response<Incoming>, Fault> {
         let connection = &mut **self.connection.as_mut().expect("a lease is used once");
-        let Connection { sender, io, reused, relay, waker, .. } = connection;
+        let Connection { sender, io, reused, stalled, relay, waker, .. } = connection;
         let reused = *reused;
         if interim::is_wanted() {
             hyper::ext::on_informational(&mut request, |hint| {
@@ -154,7 +166,10 @@ impl Lease {
             if io.is_ready() {
                 return Poll::Ready(Err(Fault::new(Reason::ClosedWithoutResponse, "connection closed")));
             }
-            deadline.poll_expired(cx).map(|reason| Err(Fault::new(reason, "no response head in time")))
+            if let Poll::Ready(reason) = deadline.poll_expired(cx) {
+                return Poll::Ready(Err(Fault::new(reason, "no response head in time")));
+            }
+            deadline.poll_untaken(stalled.since(), cx).map(Err)
         })
         .await;
         match outcome? {

@@ -1,12 +1,15 @@
 //! The socket of a connection to an endpoint, which counts the bytes that pass.
 
+use std::cell::Cell;
 use std::io;
 use std::pin::Pin;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::time::Instant;
 
 use crate::net::Socket;
 use crate::telemetry::metrics::EndpointCounters;
@@ -16,11 +19,27 @@ use crate::telemetry::metrics::EndpointCounters;
 pub(super) struct Metered {
     socket: Socket,
     counters: Arc<EndpointCounters>,
+    stalled: Stalled,
+}
+
+/// Since when the socket has taken nothing of what is to be written; `None`: it does. The socket itself is hyper's.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Stalled(Rc<Cell<Option<Instant>>>);
+
+impl Stalled {
+    pub(super) fn since(&self) -> Option<Instant> {
+        self.0.get()
+    }
 }
 
 impl Metered {
     pub(super) fn new(tcp: TcpStream, counters: Arc<EndpointCounters>) -> Self {
-        Metered { socket: Socket::new(tcp), counters }
+        Metered { socket: Socket::new(tcp), counters, stalled: Stalled::default() }
+    }
+
+    /// Tells about it when it is out of reach.
+    pub(super) fn stalled(&self) -> Stalled {
+        self.stalled.clone()
     }
 
     /// The socket itself.
@@ -29,8 +48,14 @@ impl Metered {
     }
 
     fn sent(&self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
-        if let Poll::Ready(Ok(n)) = &written {
-            self.counters.bytes_sent.add(*n as u64);
+        match &written {
+            Poll::Ready(Ok(n)) => {
+                self.counters.bytes_sent.add(*n as u64);
+                self.stalled.0.set(None);
+            }
+            Poll::Ready(Err(_)) => {}
+            Poll::Pending if self.stalled.0.get().is_none() => self.stalled.0.set(Some(Instant::now())),
+            Poll::Pending => {}
         }
         written
     }

@@ -1,48 +1,34 @@
-//! File descriptors and the cap on connections: whoever comes beyond it is told at once, the proxy lives, its admin pages
-//! answer, and when connections have gone all is well again.
+//! File descriptors, local ports and the cap on connections: whoever comes beyond it is told at once, the proxy lives, its
+//! admin pages answer, and when connections have gone all is well again.
 
 use std::time::Duration;
 
+use bowline_tests::h2_client::request;
+use bowline_tests::netns::Netns;
+use bowline_tests::sockets::is_closed;
 use bowline_tests::wait::within;
-use bowline_tests::{Backend, Proxy, Raw, Reply, authority, eventually, service, url};
+use bowline_tests::{Backend, Gate, H2Client, Proxy, Raw, Reply, authority, eventually, service, url};
 use serde_json::json;
 
 fn get() -> String {
     format!("GET {} HTTP/1.1\r\nHost: {}\r\n\r\n", url("server", "/"), authority("server"))
 }
 
-async fn connect(proxy: &Proxy, n: usize) -> Vec<Raw> {
+/// Opens so many connections; those that stand when no more are closed are returned.
+async fn flood(proxy: &Proxy, n: usize) -> Vec<Raw> {
     let mut open = Vec::new();
     for _ in 0..n {
         // The reset may come before the kernel has told that it was accepted.
         open.extend(Raw::try_connect(proxy.outbound).await.ok());
     }
-    open
-}
-
-/// Opens so many connections; those that stand are returned.
-async fn flood(proxy: &Proxy, n: usize) -> Vec<Raw> {
-    let open = connect(proxy, n).await;
-    eventually("each of them is accepted or refused", async || {
-        let accepted = proxy.metric("bowline_downstream_connections", &[]).await;
-        let refused = proxy.metric("bowline_downstream_refused_total", &[]).await;
-        (accepted + refused >= n as f64).then_some(())
-    })
-    .await;
-    // Whoever was refused has been sent a reset by now; it need only be looked at.
-    standing(open).await
-}
-
-/// Those of them that have not been closed within a second.
-async fn standing(open: Vec<Raw>) -> Vec<Raw> {
-    let mut looks = tokio::task::JoinSet::new();
-    for mut raw in open {
-        looks.spawn(async move {
-            let closed = tokio::time::timeout(Duration::from_secs(1), raw.wire.peer_gone()).await;
-            closed.is_err().then_some(raw)
-        });
+    let mut still_for = 0;
+    while still_for < 10 {
+        let before = open.len();
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        open.retain(|raw| !is_closed(&raw.wire.tcp));
+        still_for = if open.len() == before { still_for + 1 } else { 0 };
     }
-    looks.join_all().await.into_iter().flatten().collect()
+    open
 }
 
 async fn refused(proxy: &Proxy, reason: &str) -> f64 {
@@ -93,8 +79,6 @@ async fn a_flood_of_connections_leaves_descriptors_for_the_rest() {
 /// More streams on a few connections than there are descriptors for connections to an HTTP/1.1 endpoint.
 #[tokio::test(flavor = "multi_thread")]
 async fn connections_to_endpoints_leave_descriptors_for_the_rest_too() {
-    use bowline_tests::h2_client::request;
-    use bowline_tests::{Gate, H2Client};
     let gate = Gate::shut();
     let shut = gate.clone();
     let backend = Backend::start(move |_| Reply::ok("well").behind(&shut)).await;
@@ -141,8 +125,7 @@ async fn without_any_descriptor_left_connections_are_reset_and_the_acceptor_does
     let proxy =
         crate::proxy().descriptors(128).arg("--max-connections").arg("1000").mesh(server).start().await;
     proxy.limit_descriptors(40);
-    // There is none for a question to the admin listener either.
-    let mut open = standing(connect(&proxy, 200).await).await;
+    let mut open = flood(&proxy, 200).await;
     assert!((5..40).contains(&open.len()), "{}", open.len());
     let cpu = proxy.cpu();
     tokio::time::sleep(Duration::from_secs(1)).await;
@@ -162,4 +145,59 @@ async fn without_any_descriptor_left_connections_are_reset_and_the_acceptor_does
     assert!(refused(&proxy, "file_descriptors").await > 50.0);
     let endpoint = proxy.endpoint(backend.addr()).await.expect("it is there");
     assert_eq!((&endpoint["consecutiveFailures"], &endpoint["state"]), (&json!(0), &json!("active")));
+}
+
+/// Each connection to an endpoint takes a local port, and there are only so many of them for one endpoint.
+#[test]
+fn without_a_local_port_left_requests_are_told_at_once_and_the_endpoint_is_not_blamed() {
+    const PORTS: usize = 10;
+    let Some(netns) = Netns::or_skip() else { return };
+    netns.run(async || {
+        let gate = Gate::shut();
+        let shut = gate.clone();
+        // Connections are not kept: each request needs a port of its own, and leaves it when it ends.
+        let backend = Backend::start(move |_| {
+            Reply::new(200, &[("Connection", "close")], "well").behind(&shut).then_close()
+        })
+        .await;
+        let server = service("server")
+            .at(&backend)
+            .with("appProtocol", json!("http"))
+            .with("outlierDetection", json!({ "consecutiveFailures": 1 }))
+            .limits(50, 50, 50)
+            .retry(json!({ "retries": 0 }));
+        let proxy = crate::proxy().mesh(server).start().await;
+        let client = H2Client::connect(proxy.outbound).await;
+        // After what listens has its ports: none of these is taken.
+        netns.sysctl("net.ipv4.ip_local_port_range", &format!("20000 {}", 20_000 + PORTS - 1));
+        let mut served = Vec::new();
+        for n in 1..=PORTS {
+            let call = client.open(request("GET", "server", "/", &[]), true).await;
+            served.push(call.expect("a stream").0);
+            backend.has_received(n).await;
+        }
+        for _ in 0..5 {
+            let answer = client.call(request("GET", "server", "/", &[]), b"").await;
+            assert_eq!((answer.status, answer.field("x-bowline-error")), (503, Some("out_of_resources")));
+            let text = String::from_utf8_lossy(&answer.body).into_owned();
+            assert!(text.contains("net.ipv4.ip_local_port_range"), "{text}");
+        }
+        let not_blamed = async || {
+            let endpoint = proxy.endpoint(backend.addr()).await.expect("it is there");
+            assert_eq!((&endpoint["consecutiveFailures"], &endpoint["state"]), (&json!(0), &json!("active")));
+        };
+        not_blamed().await;
+        gate.open();
+        for response in served {
+            assert_eq!(H2Client::head(response).await.status(), 200);
+        }
+        proxy.metric_is("bowline_endpoint_connections", &[], 0.0).await;
+        // Neither of the limits has lost a place to those that failed.
+        proxy.metric_is("bowline_limit_in_use", &[], 0.0).await;
+        for _ in 0..2 * PORTS {
+            let answer = client.call(request("GET", "server", "/", &[]), b"").await;
+            assert_eq!(answer.status, 200, "{:?}", answer.body);
+        }
+        not_blamed().await;
+    });
 }

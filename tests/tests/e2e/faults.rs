@@ -85,13 +85,7 @@ async fn an_endpoint_that_is_stopped_costs_no_get_and_doubles_no_post() {
 /// All packets to and from it vanish: those of open connections too.
 #[test]
 fn an_endpoint_that_is_cut_off_costs_no_get_and_doubles_no_post() {
-    let netns = match Netns::new() {
-        Ok(netns) => netns,
-        Err(why) => {
-            assert!(std::env::var_os("BOWLINE_REQUIRE_INTEROP").is_none(), "{why}");
-            return eprintln!("SKIPPED: no network namespace: {why}");
-        }
-    };
+    let Some(netns) = Netns::or_skip() else { return };
     netns.run(async || {
         let backends = three().await;
         let proxy = proxy_to(&backends).await;

@@ -23,6 +23,7 @@ mod overload;
 mod reload;
 mod retry;
 mod retry_h2;
+mod stalls;
 mod tcp;
 mod timeouts;
 mod upgrade;

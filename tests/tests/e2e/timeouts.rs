@@ -2,9 +2,12 @@
 
 use std::time::{Duration, Instant};
 
+use bowline_tests::h2_client::request;
 use bowline_tests::sockets::BlackHole;
 use bowline_tests::wait::within;
-use bowline_tests::{Backend, H2Backend, Raw, Reply, service, url};
+use bowline_tests::wire::Answer;
+use bowline_tests::{Backend, H2Backend, H2Client, Proxy, Raw, Reply, TcpBackend, grpc, service, url};
+use h2::Reason;
 use serde_json::json;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -246,4 +249,110 @@ async fn an_app_that_reads_nothing_is_left_after_the_idle_timeout() {
     backend.was_left(1).await;
     proxy.metric_is("bowline_downstream_errors_total", &[("kind", "timeout")], 1.0).await;
     proxy.metric_is("bowline_downstream_connections", &[], 0.0).await;
+}
+
+/// Sends far more than all buffers on the way hold, until an answer comes.
+async fn upload(proxy: &Proxy, method: &str) -> Answer {
+    let mut raw = Raw::connect(proxy.outbound).await;
+    let target = url("server", "/");
+    raw.send(format!("{method} {target} HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n", 1u64 << 40))
+        .await;
+    let pour = async {
+        let tcp = &raw.wire.tcp;
+        loop {
+            tokio::select! {
+                biased;
+                _ = tcp.readable() => return,
+                _ = tcp.writable() => { let _ = tcp.try_write(&[b'x'; 1 << 16]); }
+            }
+        }
+    };
+    within("an answer to an upload", pour).await;
+    raw.response().await
+}
+
+/// An endpoint whose window stays closed, as that of a process which is stopped: over HTTP/1.1 the socket's, over HTTP/2
+/// the stream's.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_endpoint_that_takes_nothing_of_an_upload_is_left_after_the_idle_timeout() {
+    let h1 = TcpBackend::start(|_, wire| async move {
+        let _open = wire;
+        std::future::pending().await
+    })
+    .await;
+    let h2 = H2Backend::start(|mut stream| async move { stream.until_reset().await }).await;
+    for server in [service("server").at(&h1), service("server").at(&h2).http2()] {
+        let server = server
+            .with("timeout", json!({ "idleTimeoutSeconds": 1 }))
+            .with("outlierDetection", json!({ "consecutiveFailures": 1 }))
+            .retry(json!({}));
+        let proxy = crate::proxy().mesh(server).start().await;
+        let begun = Instant::now();
+        let answer = upload(&proxy, "POST").await;
+        assert_eq!(answer.expect(504).header("x-bowline-error"), Some("upload_timeout"));
+        assert!(begun.elapsed() >= Duration::from_millis(950), "{:?}", begun.elapsed());
+        assert!(answer.text().contains("1 attempt failed"), "{}", answer.text());
+        let failures = proxy.metric("bowline_attempt_failures_total", &[("reason", "upload_timeout")]).await;
+        assert_eq!(failures, 1.0);
+        proxy.metric_is("bowline_endpoint_in_flight", &[], 0.0).await;
+    }
+    assert_eq!((h1.accepts(), h2.count()), (1, 1));
+    assert_eq!(h2.was_reset().await, Reason::CANCEL);
+}
+
+/// Where the retry table allows it, what was kept of the request goes elsewhere.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upload_that_an_endpoint_takes_nothing_of_is_tried_elsewhere_if_it_may_be() {
+    let stopped = H2Backend::start(|mut stream| async move { stream.until_reset().await }).await;
+    let backend = H2Backend::start(|mut stream| async move {
+        let (body, _) = stream.read().await;
+        stream.answer(200, &[], body.len().to_string().as_bytes());
+    })
+    .await;
+    let server = service("server")
+        .at_all([&stopped, &backend])
+        .http2()
+        .retry(json!({ "maxBodyBytes": 1 << 20 }))
+        .with("timeout", json!({ "idleTimeoutSeconds": 1 }));
+    let proxy = crate::proxy().mesh(server).start().await;
+    let body = "x".repeat(200_000);
+    while stopped.count() == 0 {
+        let answer = proxy.request("PUT", "server", "/", "", &body).await;
+        assert_eq!(answer.expect(200).text(), "200000");
+    }
+    assert_eq!(stopped.was_reset().await, Reason::CANCEL);
+}
+
+/// An app that is silent in the middle of a call, and an endpoint that takes it bit by bit: neither is an endpoint that
+/// takes nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_silent_call_and_a_slow_upload_are_no_upload_timeouts() {
+    let backend = H2Backend::start(|mut stream| async move {
+        let slow = stream.head.uri.path() == "/slow";
+        let mut taken = 0;
+        while let Some(piece) = stream.next().await {
+            taken += piece.len();
+            // Pieces may be of a byte.
+            if slow && taken >= 16_384 {
+                taken = 0;
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        }
+        grpc::answer(&mut stream, &[b"well"]);
+    })
+    .await;
+    let server = service("server").at(&backend).http2().with("timeout", json!({ "idleTimeoutSeconds": 3 }));
+    let proxy = crate::proxy().mesh(server).start().await;
+    let client = H2Client::connect(proxy.outbound).await;
+    let (silent, mut sending) =
+        client.open(request("POST", "server", "/silent", grpc::CALL), false).await.expect("a stream");
+    sending.send_data(grpc::message(b"hi"), false).expect("the stream is open");
+    // Seventy pauses and more, each of them followed by some room: longer than the idle timeout by far.
+    let begun = Instant::now();
+    let answer = client.call(request("POST", "server", "/slow", &[]), &[b'x'; 1_200_000]).await;
+    assert_eq!(answer.status, 200);
+    assert!(begun.elapsed() > Duration::from_secs(6), "{:?}", begun.elapsed());
+    sending.send_data(grpc::message(b"bye"), true).expect("the stream is open");
+    assert_eq!(H2Client::head(silent).await.status(), 200);
+    assert_eq!(proxy.metric("bowline_attempt_failures_total", &[]).await, 0.0);
 }

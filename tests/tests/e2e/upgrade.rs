@@ -139,14 +139,14 @@ async fn a_tunnel_ends_when_nothing_is_said_for_the_idle_timeout() {
     let backend = switching().await;
     let mesh = service("server").at(&backend).with(
         "timeout",
-        json!({ "idleTimeoutSeconds": 1, "responseHeadersSeconds": 0.5, "perRequestTimeoutSeconds": 0.5 }),
+        json!({ "idleTimeoutSeconds": 2, "responseHeadersSeconds": 0.5, "perRequestTimeoutSeconds": 0.5 }),
     );
     let proxy = crate::proxy().mesh(mesh).start().await;
     let mut raw = Raw::connect(proxy.outbound).await;
     raw.send(offer("Sec-WebSocket-Key: abc\r\n")).await;
     within("a head", raw.wire.head()).await.expect("a head");
     exactly(&mut raw, 5).await;
-    for _ in 0..10 {
+    for _ in 0..20 {
         tokio::time::sleep(Duration::from_millis(200)).await;
         raw.send("x").await;
         exactly(&mut raw, 1).await;

@@ -24,7 +24,8 @@ pub struct Timeout {
     pub per_request_timeout_seconds: Option<Seconds>,
 
     /// Closes a connection on which nothing was sent either way for so long; 0 = off. Default, as in Service Connect:
-    /// 300 for HTTP, HTTP/2 and gRPC, 3600 for TCP.
+    /// 300 for HTTP, HTTP/2 and gRPC, 3600 for TCP. It also bounds for how long an app may read nothing of a response, or
+    /// send nothing of a request that is waited for, and for how long an endpoint may take nothing of a request.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub idle_timeout_seconds: Option<Seconds>,
 

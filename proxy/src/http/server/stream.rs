@@ -51,6 +51,7 @@ pub(super) async fn carry(shared: Rc<Shared>, request: Request<RecvStream>, resp
         let Some((stream, body)) = sent else { return };
         Sending {
             activity: &downstream.activity,
+            idle: body.idle(),
             stream,
             body,
             chunk: Bytes::new(),
@@ -143,6 +144,8 @@ fn send_head(
 /// The body of a response on its way to the client.
 struct Sending<'a> {
     activity: &'a Activity,
+    /// The idle timeout of the service, which the body doesn't know any more when all of it has come.
+    idle: Option<Duration>,
     stream: SendStream<Bytes>,
     body: Body,
     /// What the client has not given window for yet. No more than this is taken from the endpoint before it has.
@@ -229,7 +232,7 @@ impl Sending<'_> {
 
     /// Whether the client has given no window for the idle timeout of the service.
     fn is_out_of_patience(&mut self, cx: &mut Context<'_>) -> bool {
-        let Some(idle) = self.body.idle() else { return false };
+        let Some(idle) = self.idle else { return false };
         let now = self.activity.seconds();
         let since = *self.stalled_since.get_or_insert(now);
         let patience = self.patience.get_or_insert_with(|| Box::pin(tokio::time::sleep(idle)));

@@ -10,6 +10,7 @@ use h2::client::ResponseFuture;
 use h2::{Reason as H2Reason, RecvStream, SendStream};
 use http::{Request, Response};
 use http_body::{Body, Frame};
+use tokio::time::Instant;
 
 use super::Connection;
 use crate::error::{Fault, Reason, Source};
@@ -132,7 +133,7 @@ fn poll_head(
     cx: &mut Context<'_>,
 ) -> Poll<Head> {
     if let Some(sending) = upload
-        && let Poll::Ready(result) = Pin::new(sending).poll(cx)
+        && let Poll::Ready(result) = Pin::new(&mut *sending).poll(cx)
     {
         *upload = None;
         // Any other fault of the upload is the stream's, and the response tells more of it.
@@ -151,7 +152,11 @@ fn poll_head(
     if let Poll::Ready(result) = Pin::new(response).poll(cx) {
         return Poll::Ready(Ok(result));
     }
-    deadline.poll_expired(cx).map(|reason| Err(Fault::new(reason, "no response head in time")))
+    if let Poll::Ready(reason) = deadline.poll_expired(cx) {
+        return Poll::Ready(Err(Fault::new(reason, "no response head in time")));
+    }
+    let stalled_since = upload.as_ref().and_then(|upload| upload.stalled_since);
+    deadline.poll_untaken(stalled_since, cx).map(Err)
 }
 
 /// What an error of a stream means for its request.
@@ -176,11 +181,13 @@ fn classify(error: &h2::Error) -> Fault {
 pub struct Upload {
     body: RequestBody,
     stream: SendStream<Bytes>,
+    /// Since when the endpoint has given no window for more.
+    stalled_since: Option<Instant>,
 }
 
 impl Upload {
     fn new(body: RequestBody, stream: SendStream<Bytes>) -> Self {
-        Upload { body, stream }
+        Upload { body, stream, stalled_since: None }
     }
 }
 
@@ -188,7 +195,7 @@ impl Future for Upload {
     type Output = Result<(), Fault>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let Upload { body, stream } = self.get_mut();
+        let Upload { body, stream, stalled_since } = self.get_mut();
         loop {
             // Ask for a chunk only when the endpoint can take some of it: so a slow endpoint slows the app down
             // instead of filling our memory.
@@ -199,6 +206,7 @@ impl Future for Upload {
                     Poll::Ready(Some(Err(error))) => return Poll::Ready(Err(classify(&error))),
                     Poll::Ready(None) => return Poll::Ready(Ok(())),
                     Poll::Pending => {
+                        stalled_since.get_or_insert_with(Instant::now);
                         body.set_aside(cx);
                         return Poll::Pending;
                     }
@@ -211,6 +219,7 @@ impl Future for Upload {
                     Err(error) => Err(classify(&error)),
                 });
             }
+            *stalled_since = None;
             match ready!(Pin::new(&mut *body).poll_frame(cx)) {
                 Some(Ok(frame)) => match frame.into_data() {
                     Ok(data) => {

@@ -1,0 +1,132 @@
+//! What follows from an attempt: what it tells of the endpoint, and the retry table's verdict.
+
+use std::time::Duration;
+
+use bowline_core::Tick;
+use bowline_core::retry::{Attempt, Failure, Verdict};
+use http::StatusCode;
+use tokio::time::Instant;
+
+use super::Call;
+use crate::cluster::Flight;
+use crate::error::{Fault, Reason};
+use crate::http::attempt::Answer;
+use crate::http::outcome::{class, failure_name, grpc_status, penalised, tells_against};
+
+/// What follows from an attempt.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "made once an attempt and taken apart at once: boxing would cost more"
+)]
+pub(super) enum Judgement {
+    /// The response goes on to the app.
+    Pass(Answer, Flight),
+    /// Another attempt, when so much time has passed.
+    Again(Duration),
+    /// The app is told what went wrong.
+    GiveUp(Fault),
+}
+
+impl Call<'_> {
+    /// What the outcome of an attempt tells of its endpoint, and whether another attempt follows.
+    pub(super) fn judge(&mut self, mut flight: Flight, outcome: Result<Answer, Fault>) -> Judgement {
+        let now = self.worker.clock.now();
+        if let Some(completed) = self.body.completed_at() {
+            flight.sent(self.worker.clock.tick(completed));
+        }
+        match outcome {
+            Ok(answer) if answer.status() == StatusCode::SWITCHING_PROTOCOLS && !self.upgrade => {
+                let fault = Fault::new(Reason::InvalidResponse, "101 to a request that asked for no upgrade");
+                self.judge_fault(now, flight, fault)
+            }
+            Ok(answer) => {
+                let status = answer.status();
+                let grpc_status = if self.grpc { grpc_status(answer.headers()) } else { None };
+                flight.answered(
+                    now,
+                    class(status, grpc_status),
+                    tells_against(status, grpc_status),
+                    penalised(status, grpc_status),
+                );
+                let failure = match grpc_status {
+                    Some(14) => Failure::GrpcUnavailable { response_started: false },
+                    _ => Failure::Status(status.as_u16()),
+                };
+                if !self.may_retry_on(failure) {
+                    return Judgement::Pass(answer, flight);
+                }
+                match self.verdict(failure, now) {
+                    Some(wait) => {
+                        tracing::debug!(
+                            service = self.service.name,
+                            endpoint = %flight.upstream().addr,
+                            status = status.as_u16(),
+                            "answer not passed on: another attempt follows"
+                        );
+                        answer.discard();
+                        flight.complete();
+                        Judgement::Again(wait)
+                    }
+                    None => Judgement::Pass(answer, flight),
+                }
+            }
+            Err(fault) => self.judge_fault(now, flight, fault),
+        }
+    }
+
+    fn judge_fault(&mut self, now: Tick, flight: Flight, fault: Fault) -> Judgement {
+        tracing::debug!(
+            service = self.service.name,
+            endpoint = %flight.upstream().addr,
+            attempt = self.attempts,
+            %fault,
+            "attempt failed"
+        );
+        self.service.shared.attempt_failures.inc(fault.reason.as_str());
+        match fault.reason {
+            // The endpoint was not asked.
+            Reason::Overloaded => drop(flight),
+            _ => flight.failed(now, fault.blames_endpoint(), fault.is_timeout()),
+        }
+        self.fresh_connection |= fault.reason == Reason::ClosedWithoutResponse;
+        match fault.failure() {
+            Some(failure) => match self.verdict(failure, now) {
+                Some(wait) => Judgement::Again(wait),
+                None => Judgement::GiveUp(fault),
+            },
+            None => Judgement::GiveUp(fault),
+        }
+    }
+
+    /// A cheap look before the whole decision: most answers are nothing that anyone retries.
+    fn may_retry_on(&self, failure: Failure) -> bool {
+        match failure {
+            Failure::Status(status) => status >= 400 && self.service.policy.retry.on.has_status(status),
+            _ => true,
+        }
+    }
+
+    /// How long to wait before the next attempt; `None`: there is none.
+    fn verdict(&self, failure: Failure, now: Tick) -> Option<Duration> {
+        let attempt = Attempt {
+            number: self.attempts,
+            failure,
+            idempotent: self.idempotent,
+            grpc: self.grpc,
+            body: self.body.kept(),
+            another_endpoint: self.cluster.has_untried(&self.tried),
+            time_left: self.until.map(|until| until.saturating_duration_since(Instant::now())),
+        };
+        let withdraw = || self.service.budget.withdraw(now);
+        match self.service.policy.retry.decide(&attempt, &mut self.worker.rng(), withdraw) {
+            Verdict::Retry(wait) => {
+                self.service.shared.retries.inc(failure_name(failure));
+                Some(wait)
+            }
+            Verdict::Stop(reason) => {
+                self.service.shared.retries_refused.inc(reason.as_str());
+                None
+            }
+        }
+    }
+}
