@@ -22,6 +22,7 @@ use crate::wire::Answer;
 /// A proxy that is to be started.
 pub struct Builder {
     program: PathBuf,
+    admin: String,
     args: Vec<String>,
     dir: TempDir,
     mesh: PathBuf,
@@ -71,6 +72,7 @@ impl Builder {
         let mesh = dir.path().join("mesh.yaml");
         let builder = Builder {
             program: program.into(),
+            admin: "127.0.0.1:0".to_owned(),
             args: Vec::new(),
             dir,
             mesh,
@@ -125,6 +127,13 @@ impl Builder {
         self
     }
 
+    /// With its admin listener here, and not at any free port of 127.0.0.1.
+    #[must_use]
+    pub fn admin(mut self, addr: &str) -> Self {
+        addr.clone_into(&mut self.admin);
+        self
+    }
+
     /// The nth address of the proxy's own VIP range.
     #[must_use]
     pub fn vip(&self, n: u8) -> std::net::Ipv4Addr {
@@ -142,7 +151,8 @@ impl Builder {
                 command
             }
         };
-        command.args(["run", "--outbound", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--log-format", "json"]);
+        command.args(["run", "--outbound", "127.0.0.1:0", "--log-format", "json"]);
+        command.arg("--admin").arg(&self.admin);
         command.args(["--log-level", "debug", "--vip-range", &self.range.cidr()]);
         command.arg("--mesh").arg(&self.mesh).args(&self.args);
         command

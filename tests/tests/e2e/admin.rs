@@ -6,7 +6,7 @@ use bowline_proxy::telemetry::catalogue;
 use bowline_tests::dns::DnsServer;
 use bowline_tests::metrics::Scrape;
 use bowline_tests::sockets::refusing;
-use bowline_tests::{Backend, Mesh, Raw, Reply, service, url};
+use bowline_tests::{Backend, Mesh, Proxy, Raw, Reply, service, url};
 use serde_json::json;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -270,4 +270,17 @@ async fn a_crowded_admin_listener_does_not_touch_traffic() {
     }
     drop(idle);
     assert_eq!(proxy.metric("bowline_requests_total", &[("class", "2xx")]).await, 100.0);
+}
+
+/// Case 43: who opens the admin listener to the network is told what that means; by default it is not.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_admin_listener_that_others_can_reach_is_told_in_the_log() {
+    let proxy = crate::proxy().start().await;
+    assert!(proxy.admin.ip().is_loopback());
+    let warned = |proxy: &Proxy| proxy.log().iter().any(|line| line.contains("can be reached from outside"));
+    assert!(!warned(&proxy));
+    let open = crate::proxy().arg("--metrics").arg("0.0.0.0:0").start().await;
+    assert!(!warned(&open), "--metrics only reads");
+    let open = crate::proxy().admin("0.0.0.0:0").start().await;
+    open.logged("can be reached from outside").await;
 }

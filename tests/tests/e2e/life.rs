@@ -7,6 +7,7 @@ use bowline_tests::h2_client::request;
 use bowline_tests::proxy::{bare, run_to_end};
 use bowline_tests::{Backend, Gate, H2Backend, H2Client, Proxy, Raw, Reply, service, url};
 use h2::Reason;
+use http::Response;
 use rustix::process::Signal;
 use serde_json::json;
 
@@ -141,6 +142,38 @@ async fn the_drain_time_is_the_longest_that_anybody_waits() {
     assert!(took >= Duration::from_millis(2900) && took < Duration::from_secs(20), "{took:?}");
     proxy.logged("connections are cut").await;
     raw.closed().await;
+}
+
+/// Case 34: a stream without an end is told that the connection goes away, may go on, and is cut when the time is over.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_endless_stream_is_cut_when_the_drain_time_is_over() {
+    let backend = H2Backend::start(|mut stream| async move {
+        let mut body = stream.head(Response::new(()));
+        loop {
+            let _ = body.send_data("more".into(), false);
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    })
+    .await;
+    let server = service("server").at(&backend).with("appProtocol", json!("http2"));
+    let mut proxy = crate::proxy().mesh(server).arg("--drain-seconds").arg("4").start().await;
+    let client = H2Client::connect(proxy.outbound).await;
+    let (response, _) = client.open(request("GET", "server", "/", &[]), true).await.expect("a stream");
+    let mut body = H2Client::head(response).await.into_body();
+    proxy.signal(Signal::TERM);
+    proxy.logged("draining").await;
+    bowline_tests::eventually("GOAWAY", async || {
+        client.open(request("GET", "server", "/", &[]), true).await.is_err().then_some(())
+    })
+    .await;
+    let mut after = 0;
+    while let Some(Ok(data)) = bowline_tests::wait::within("data or the end", body.data()).await {
+        let _ = body.flow_control().release_capacity(data.len());
+        after += 1;
+    }
+    assert!(after > 0, "it went on after the GOAWAY");
+    proxy.logged("connections are cut").await;
+    assert_eq!(proxy.ended().await.code(), Some(0));
 }
 
 #[tokio::test(flavor = "multi_thread")]
