@@ -24,6 +24,12 @@ use crate::telemetry::metrics::EndpointCounters;
 /// their side, so that the close that loses a race against a request is mostly ours.
 pub const MAX_IDLE: Duration = Duration::from_secs(55);
 
+/// How many idle connections are kept for as long as that.
+const KEPT: usize = 16;
+/// How many sweeps, about a second each, the others are kept: what a burst has opened costs some 10 KB each (HAProxy
+/// purges such connections after 5 s).
+const SURPLUS_SWEEPS: u32 = 10;
+
 /// One endpoint as a worker sees it: where it is, its connections, its counters.
 pub struct Upstream {
     /// Where it listens.
@@ -187,9 +193,15 @@ impl Upstream {
     pub fn sweep(&self, max_idle_sweeps: u32) {
         // Those that are promised stay: whoever comes for one counts on finding it.
         if self.promised.get() == 0 {
-            self.h1.borrow_mut().retain_mut(|connection| {
+            let mut idle = self.h1.borrow_mut();
+            // The last ones are those that were used last.
+            let mut above = idle.len();
+            idle.retain_mut(|connection| {
+                above -= 1;
+                let surplus = above >= KEPT;
+                let at_most = if surplus { max_idle_sweeps.min(SURPLUS_SWEEPS) } else { max_idle_sweeps };
                 connection.idle_for += 1;
-                connection.idle_for <= max_idle_sweeps && connection.still_open()
+                connection.idle_for <= at_most && connection.still_open()
             });
         }
         self.h2.sweep(max_idle_sweeps);

@@ -263,6 +263,30 @@ async fn connections_to_endpoints_are_kept_and_used_again() {
     assert_eq!((&endpoint["connections"], &endpoint["inFlight"]), (&json!(1), &json!(0)));
 }
 
+/// What a burst has opened is not kept for the minute that idle connections are: sixteen are, the others for ten seconds.
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_that_only_a_burst_needed_are_closed() {
+    let gate = Gate::shut();
+    let behind = gate.clone();
+    let backend = Backend::start(move |_| Reply::ok("").behind(&behind)).await;
+    let proxy = crate::proxy().mesh(service("server").at(&backend)).start().await;
+    let mut burst = Vec::new();
+    for _ in 0..40 {
+        let mut raw = Raw::connect(proxy.outbound).await;
+        raw.send(format!("GET {} HTTP/1.1\r\nHost: x\r\n\r\n", url("server", "/"))).await;
+        burst.push(raw);
+    }
+    backend.has_received(40).await;
+    gate.open();
+    for raw in &mut burst {
+        raw.response().await.expect(200);
+    }
+    assert_eq!(proxy.metric("bowline_endpoint_connections", &[]).await, 40.0);
+    proxy.metric_is("bowline_endpoint_connections", &[], 16.0).await;
+    proxy.get("server", "/").await.expect(200);
+    assert_eq!(backend.accepts(), 40);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_connection_carries_one_request_at_a_time() {
     let gate = Gate::shut();
