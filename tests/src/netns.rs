@@ -1,30 +1,41 @@
 //! Network namespaces: a network of a test's own, in which packets can be made to vanish.
 
 use std::fs::File;
+use std::io::Read as _;
 use std::net::SocketAddr;
 use std::os::fd::AsFd;
-use std::process::Command;
-use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::process::{Child, Command, Stdio};
 
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
-/// A network namespace with nothing in it but a loopback interface. It is removed when this is dropped.
+/// A network namespace with nothing in it but a loopback interface. It is gone when this is dropped.
+///
+/// It has no name, since `ip netns add` wants to mount things, which can't be done in every root: a process that does
+/// nothing else keeps it alive.
 #[derive(Debug)]
 pub struct Netns {
-    name: String,
+    keeper: Child,
 }
 
 impl Netns {
     /// Makes one.
     ///
     /// # Errors
-    /// This machine doesn't let us: no `ip` or `nft`, or no right to.
+    /// This machine doesn't let us: no `unshare`, `nsenter`, `ip` or `nft`, or no right to.
     pub fn new() -> Result<Self, String> {
-        static NEXT: AtomicU32 = AtomicU32::new(0);
-        let name = format!("bowline-test-{}-{}", std::process::id(), NEXT.fetch_add(1, Relaxed));
-        run("ip", &["netns", "add", &name])?;
-        let netns = Netns { name };
-        run("ip", &["-n", &netns.name, "link", "set", "lo", "up"])?;
+        // `cat` ends with us, however we end: its input is a pipe of ours.
+        let mut command = Command::new("unshare");
+        command.args(["--net", "sh", "-c", "echo up; exec cat"]);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+        let mut keeper = command.spawn().map_err(|error| format!("unshare: {error}"))?;
+        let mut up = [0; 3];
+        let said = keeper.stdout.as_mut().map(|out| out.read_exact(&mut up));
+        if !matches!(said, Some(Ok(()))) {
+            let _ = keeper.wait();
+            return Err("unshare --net: not permitted".to_owned());
+        }
+        let netns = Netns { keeper };
+        netns.exec("ip", &["link", "set", "lo", "up"])?;
         netns.nft(&["add", "table", "inet", "test"])?;
         netns.nft(&["add", "chain", "inet", "test", "in", "{ type filter hook input priority 0; }"])?;
         Ok(netns)
@@ -51,8 +62,9 @@ impl Netns {
     /// # Panics
     /// There is no such parameter in a namespace, or the value is not taken.
     pub fn sysctl(&self, name: &str, value: &str) {
-        let assignment = format!("{name}={value}");
-        run("ip", &["netns", "exec", &self.name, "sysctl", "-q", "-w", &assignment]).expect("the parameter");
+        // What is under net belongs to the namespace of whoever opens it.
+        let script = format!("echo '{value}' > /proc/sys/{}", name.replace('.', "/"));
+        self.exec("sh", &["-c", &script]).expect("the parameter");
     }
 
     /// From now on every packet to and from this address is dropped without a word: those of connections that are open,
@@ -76,9 +88,18 @@ impl Netns {
     }
 
     fn nft(&self, args: &[&str]) -> Result<(), String> {
-        let mut all = vec!["netns", "exec", &self.name, "nft"];
+        self.exec("nft", args)
+    }
+
+    fn path(&self) -> String {
+        format!("/proc/{}/ns/net", self.keeper.id())
+    }
+
+    fn exec(&self, program: &str, args: &[&str]) -> Result<(), String> {
+        let net = format!("--net={}", self.path());
+        let mut all = vec![net.as_str(), program];
         all.extend(args);
-        run("ip", &all)
+        run("nsenter", &all)
     }
 
     /// Runs a test inside: all sockets that it opens and all processes that it starts are in this network.
@@ -86,7 +107,7 @@ impl Netns {
     /// # Panics
     /// The test does, or the namespace can't be entered.
     pub fn run(&self, test: impl AsyncFnOnce() + Send) {
-        let path = format!("/var/run/netns/{}", self.name);
+        let path = self.path();
         // A namespace is a thread's. One thread runs all of the test, and the threads and processes it makes inherit it.
         let outcome = std::thread::scope(|scope| {
             let inside = scope.spawn(|| {
@@ -106,7 +127,8 @@ impl Netns {
 
 impl Drop for Netns {
     fn drop(&mut self) {
-        let _ = run("ip", &["netns", "del", &self.name]);
+        let _ = self.keeper.kill();
+        let _ = self.keeper.wait();
     }
 }
 
