@@ -139,7 +139,7 @@ pub struct EndpointSummary {
     pub expected_milliseconds: Option<f64>,
     /// Attempts so far.
     pub attempts: u64,
-    /// Attempts that got no answer, or a 5xx.
+    /// Attempts that got no answer, a 5xx, or an answer that broke off.
     pub failures: u64,
 }
 

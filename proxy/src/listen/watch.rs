@@ -41,6 +41,10 @@ pub struct Activity {
     seconds: AtomicU32,
     close: Notify,
     close_asked: AtomicBool,
+    /// It was asked to close because of a head, or of a body. Whoever is asked because it is idle may just have begun
+    /// a request, which is neither.
+    head_late: AtomicBool,
+    body_late: AtomicBool,
 }
 
 /// Why a connection is closed from our side.
@@ -107,14 +111,14 @@ impl Activity {
 
     /// Whether it is closed because the head of its next request trickles in.
     pub fn is_head_late(&self) -> bool {
-        self.is_close_wanted() && !self.is_busy() && self.head_since.load(Relaxed) != 0
+        self.head_late.load(Relaxed) && !self.is_busy()
     }
 
     /// Notes whether a request body is waited for, and returns whether that has been for too long.
     pub fn request_body_waits(&self, waits: bool) -> bool {
         match (waits, self.body_since.load(Relaxed)) {
             (true, 0) => self.body_since.store(self.seconds(), Relaxed),
-            (true, _) => return self.is_close_wanted(),
+            (true, _) => return self.body_late.load(Relaxed),
             (false, 1..) => self.body_since.store(0, Relaxed),
             (false, 0) => {}
         }
@@ -178,7 +182,9 @@ impl Activity {
         self.close_asked.load(Relaxed)
     }
 
-    fn ask_to_close(&self) {
+    fn ask_to_close(&self, why: Late) {
+        self.head_late.store(why == Late::Head, Relaxed);
+        self.body_late.store(why == Late::Body, Relaxed);
         self.close_asked.store(true, Relaxed);
         self.close.notify_one();
     }
@@ -214,7 +220,7 @@ impl Watched {
             let Some(connection) = connection.upgrade() else { return false };
             if let Some(why) = connection.late(seconds, idle) {
                 late += u64::from(why != Late::Idle);
-                connection.ask_to_close();
+                connection.ask_to_close(why);
                 // An idle one may just have become a tunnel, which is to be watched on.
                 return why == Late::Idle;
             }
@@ -389,7 +395,10 @@ mod tests {
         assert_eq!(activity.late(500, IDLE), None);
         assert_eq!(activity.late(501, IDLE), Some(Late::Body));
         assert!(!activity.request_body_waits(true));
-        activity.ask_to_close();
+        // One that was asked because it was idle, and has just begun a request, is not late.
+        activity.ask_to_close(Late::Idle);
+        assert!(!activity.request_body_waits(true) && !activity.is_head_late());
+        activity.ask_to_close(Late::Body);
         assert!(activity.request_body_waits(true));
         // A response that has begun without the body's end may take as long as it likes.
         activity.request_body_waits(false);
