@@ -25,6 +25,11 @@ impl Socket {
     pub fn into_inner(self) -> TcpStream {
         self.0
     }
+
+    /// Looks whether anything has come, and leaves it there. 0: the peer has closed its side.
+    pub fn poll_peek(&self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        self.0.poll_peek(cx, &mut ReadBuf::new(&mut [0]))
+    }
 }
 
 impl AsyncRead for Socket {

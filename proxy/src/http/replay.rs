@@ -19,8 +19,9 @@ use super::app_body::{AppBody, AppError};
 pub enum RequestBody {
     /// Nothing at all.
     Empty,
-    /// The app's body, kept for another attempt as far as it may be.
-    Replay(Replay),
+    /// The app's body, kept for another attempt as far as it may be. Boxed, because hyper keeps room for 32 requests per
+    /// connection: see `RENEWED_AFTER` in `pool/h1.rs`.
+    Replay(Box<Replay>),
 }
 
 /// The one body of a request, shared by its attempts.
@@ -78,7 +79,8 @@ impl Source {
         match &self.0 {
             None => RequestBody::Empty,
             Some(shared) => {
-                RequestBody::Replay(Replay { shared: shared.clone(), next: 0, trailers_sent: false })
+                let replay = Replay { shared: shared.clone(), next: 0, trailers_sent: false };
+                RequestBody::Replay(Box::new(replay))
             }
         }
     }

@@ -116,6 +116,8 @@ async fn serve_http1(
         .max_buf_size(MAX_BUFFER)
         .preserve_header_case(true)
         .header_read_timeout(None)
+        // Else hyper reads on while a request waits, only to notice a close: `Stream` does that without a buffer.
+        .half_close(true)
         .serve_connection(io, service);
     let mut serving = Serving { connection, downstream: &downstream };
     match until_asked(Pin::new(&mut serving), activity, &mut drain, Phase::Closing).await {

@@ -234,25 +234,62 @@ impl Watched {
     }
 }
 
-/// The app's socket; it notes when bytes come.
+/// The app's socket; it notes when bytes come, and over HTTP/1.1 whether the app is still there while a request is under
+/// way. hyper would read on for that, into 8 KiB more for each request that waits.
 #[derive(Debug)]
 pub struct Stream {
     tcp: Socket,
     activity: Arc<Activity>,
     /// Bytes that come between two requests begin a head.
     heads: bool,
+    /// What is known of the side that comes from the app.
+    incoming: Incoming,
+}
+
+/// What a [`Stream`] knows of what comes from the app.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Incoming {
+    /// The last who looked found nothing.
+    Nothing,
+    /// Somebody reads it, and will hear of what comes.
+    Awaited,
+    /// There is something, which nobody has read yet.
+    Unread,
 }
 
 impl Stream {
     /// Wraps a socket. `heads`: what comes between two requests is the beginning of a head, as in HTTP/1.1. On an HTTP/2
     /// connection it may as well be a PING or a window update, and an idle connection is only idle.
     pub fn new(tcp: TcpStream, activity: Arc<Activity>, heads: bool) -> Self {
-        Stream { tcp: Socket::new(tcp), activity, heads }
+        Stream { tcp: Socket::new(tcp), activity, heads, incoming: Incoming::Nothing }
     }
 
     /// The socket itself.
     pub fn into_inner(self) -> TcpStream {
         self.tcp.into_inner()
+    }
+
+    /// Notices an app that goes away while its request is under way and nobody reads from it.
+    fn look_for_end(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        if !self.heads || !self.activity.is_busy() || self.incoming == Incoming::Unread {
+            return Ok(());
+        }
+        if self.incoming == Incoming::Awaited {
+            // It holds for this round of the connection's; the next one may not read.
+            self.incoming = Incoming::Nothing;
+            return Ok(());
+        }
+        // Without a system call, unless something has come.
+        if let Poll::Ready(comes) = self.tcp.poll_peek(cx) {
+            if comes? == 0 {
+                return Err(io::Error::new(
+                    io::ErrorKind::UnexpectedEof,
+                    "the app has closed the connection",
+                ));
+            }
+            self.incoming = Incoming::Unread;
+        }
+        Ok(())
     }
 }
 
@@ -264,6 +301,7 @@ impl AsyncRead for Stream {
         if this.heads && buf.filled().len() > before {
             this.activity.bytes_came();
         }
+        this.incoming = if read.is_pending() { Incoming::Awaited } else { Incoming::Nothing };
         read
     }
 }
@@ -273,6 +311,9 @@ impl AsyncWrite for Stream {
         let this = self.get_mut();
         let written = Pin::new(&mut this.tcp).poll_write(cx, buf);
         this.activity.written(written.is_pending());
+        if written.is_pending() {
+            this.look_for_end(cx)?;
+        }
         written
     }
 
@@ -284,6 +325,9 @@ impl AsyncWrite for Stream {
         let this = self.get_mut();
         let written = Pin::new(&mut this.tcp).poll_write_vectored(cx, bufs);
         this.activity.written(written.is_pending());
+        if written.is_pending() {
+            this.look_for_end(cx)?;
+        }
         written
     }
 
@@ -291,8 +335,11 @@ impl AsyncWrite for Stream {
         self.tcp.is_write_vectored()
     }
 
+    /// hyper flushes at the end of each round, whether or not there is something to write.
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().tcp).poll_flush(cx)
+        let this = self.get_mut();
+        this.look_for_end(cx)?;
+        Pin::new(&mut this.tcp).poll_flush(cx)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

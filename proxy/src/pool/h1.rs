@@ -35,11 +35,16 @@ const MAX_HEADERS: usize = 100;
 /// Largest response head, and largest piece of a body read at once. hyper's own 400 KiB would let each of a thousand
 /// busy connections hold that much.
 const MAX_BUFFER: usize = 64 * 1024;
+/// After how many requests a connection gets new halves on the same socket. The channel between them takes its memory in
+/// blocks of 32 requests, 8 KB each, and from the 33rd on keeps two of them.
+const RENEWED_AFTER: u32 = 32;
 
 /// A connection and the handle that sends on it.
 pub struct Connection {
     sender: http1::SendRequest<RequestBody>,
     io: http1::Connection<TokioIo<Metered>, RequestBody>,
+    /// Requests that these two halves have carried.
+    carried: u32,
     /// Sweeps since it was last used.
     pub(super) idle_for: u32,
     /// It has carried a response before: a close without an answer may be a keep-alive race.
@@ -62,19 +67,14 @@ pub(super) async fn connect(
 ) -> Result<Box<Connection>, Fault> {
     let stream = super::connect::tcp(upstream, timeout).await?;
     let stalled = stream.stalled();
-    let (sender, io) = http1::Builder::new()
-        .preserve_header_case(true)
-        .max_headers(MAX_HEADERS)
-        .max_buf_size(MAX_BUFFER)
-        .handshake(TokioIo::new(stream))
-        .await
-        .map_err(|error| Fault::unsent(Reason::ConnectFailure, error))?;
+    let (sender, io) = halves(stream).map_err(|error| Fault::unsent(Reason::ConnectFailure, error))?;
     let open = Open::new(&upstream.counters);
     let relay = Arc::new(Relay::default());
     let waker = Waker::from(relay.clone());
     Ok(Box::new(Connection {
         sender,
         io,
+        carried: 0,
         idle_for: 0,
         reused: false,
         stalled,
@@ -83,6 +83,20 @@ pub(super) async fn connect(
         _open: open,
         place,
     }))
+}
+
+type Halves = (http1::SendRequest<RequestBody>, http1::Connection<TokioIo<Metered>, RequestBody>);
+
+fn halves(stream: Metered) -> hyper::Result<Halves> {
+    let handshake = http1::Builder::new()
+        .preserve_header_case(true)
+        .max_headers(MAX_HEADERS)
+        .max_buf_size(MAX_BUFFER)
+        .handshake(TokioIo::new(stream));
+    match pin!(handshake).poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(halves) => halves,
+        Poll::Pending => unreachable!("HTTP/1.1 begins without a word from either side"),
+    }
 }
 
 impl Open {
@@ -108,6 +122,19 @@ impl Connection {
     pub(super) fn still_open(&mut self) -> bool {
         let mut cx = Context::from_waker(&self.waker);
         Pin::new(&mut self.io).poll(&mut cx).is_pending() && self.sender.is_ready()
+    }
+
+    /// The same socket with new halves. `None`: it is of no use any more.
+    fn renew(self) -> Option<Self> {
+        let http1::Parts { io, read_buf, .. } = self.io.into_parts();
+        if !read_buf.is_empty() {
+            // What nobody has asked for.
+            return None;
+        }
+        let (sender, io) = halves(io.into_inner()).ok()?;
+        let mut renewed = Connection { sender, io, carried: 0, ..self };
+        // The sender is not ready before its other half has been polled.
+        renewed.still_open().then_some(renewed)
     }
 
     /// Closes it, and leaves its place to another.
@@ -206,6 +233,11 @@ impl Lease {
         let Some(mut connection) = self.connection.take() else { return };
         if connection.sender.is_ready() {
             connection.reused = true;
+            connection.carried += 1;
+            if connection.carried == RENEWED_AFTER {
+                let Some(renewed) = connection.renew() else { return };
+                connection = Box::new(renewed);
+            }
             self.upstream.put_back_h1(connection);
         }
     }
@@ -300,5 +332,18 @@ impl Body for ResponseBody {
 
     fn size_hint(&self) -> http_body::SizeHint {
         self.incoming.size_hint()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What hyper keeps room for 32 of, and some words beside them, has to fit into 8 KiB: the next size that jemalloc
+    /// has is 10.
+    #[test]
+    fn a_block_of_requests_stays_small() {
+        let request = size_of::<Request<RequestBody>>();
+        assert!(request <= 232, "a request has grown to {request} bytes");
     }
 }

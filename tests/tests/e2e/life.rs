@@ -329,6 +329,28 @@ async fn a_client_that_leaves_before_the_answer_is_heard_by_the_endpoint() {
     }
 }
 
+/// Bytes behind the request, be it another one, do not hide that the client is gone once they have been read.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_leaves_between_two_requests_is_heard_by_the_endpoint() {
+    let gate = Gate::shut();
+    let behind = gate.clone();
+    let backend = Backend::start(move |request| {
+        if request.target == "/first" { Reply::ok("").behind(&behind) } else { Reply::hang() }
+    })
+    .await;
+    let proxy = crate::proxy().mesh(service("server").at(&backend)).start().await;
+    let mut raw = Raw::connect(proxy.outbound).await;
+    raw.send(get("/first")).await;
+    backend.has_received(1).await;
+    raw.send(get("/second")).await;
+    gate.open();
+    backend.has_received(2).await;
+    drop(raw);
+    backend.was_left(1).await;
+    proxy.metric_is("bowline_requests_total", &[("class", "cancelled")], 1.0).await;
+    proxy.metric_is("bowline_endpoint_in_flight", &[], 0.0).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_leaves_in_mid_response_is_heard_by_the_endpoint() {
     let endless = (0..1000)
