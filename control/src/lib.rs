@@ -1,3 +1,3 @@
-//! The control plane of Bowline: finds endpoints and pushes each change to every proxy that needs it.
-//!
-//! Not built yet. Proxies run alone on a mesh file.
+//! The control plane: finds endpoints and pushes each change to every proxy that needs it.
+
+pub mod source;
