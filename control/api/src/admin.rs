@@ -15,7 +15,7 @@ pub struct Readiness {
 }
 
 /// `GET /config`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Config {
     /// The number of the mesh in force.
@@ -24,6 +24,41 @@ pub struct Config {
     pub mesh_file_refused: bool,
     /// The mesh in force, with all defaults written out.
     pub mesh: crate::Mesh,
+    /// The control plane; absent: this proxy runs without one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub control_plane: Option<ControlPlane>,
+}
+
+/// The control plane in [`Config`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ControlPlane {
+    /// The one that this proxy is connected to, or has tried last.
+    pub url: String,
+    /// Whether it is connected.
+    pub connected: bool,
+    /// For how long that has been so; absent: nothing has come of the first try yet.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub seconds: Option<f64>,
+    /// Why it is not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub trouble: Option<String>,
+    /// Where the mesh in force is from: `control`, `last good`, `seed`, or nowhere yet: empty.
+    pub mesh_from: String,
+    /// What it has pushed and this proxy has refused. The last good version of each stays.
+    pub rejected: Vec<RejectedResource>,
+}
+
+/// A resource that was refused.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RejectedResource {
+    /// `cluster`, `endpoint`, `listener` or `route`.
+    pub kind: String,
+    /// Its name.
+    pub name: String,
+    /// What is wrong with it.
+    pub why: String,
 }
 
 /// `GET /services`.

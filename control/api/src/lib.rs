@@ -4,6 +4,8 @@
 //! This crate is pure: no sockets, no clock, no runtime. It may read files, nothing else.
 
 pub mod admin;
+pub mod control_admin;
+pub mod lenient;
 pub mod mesh_file;
 pub mod model;
 pub mod reference;

@@ -222,9 +222,9 @@ const WHOLE: &[(&str, usize, &str)] = &[
         "\"a:80\" is no DNS name",
     ),
     (
-        "namespace: a\nservices:\n  - discoveryName: a\n    endpoints: { cloudMap: {} }\n",
+        "namespace: a\nservices:\n  - discoveryName: a\n    endpoints: { cloudMap: { service: '' } }\n",
         4,
-        "not yet: this version does not do endpoints from Cloud Map",
+        "expected a text, found an empty one",
     ),
     (
         "namespace: a\nservices:\n  - discoveryName: a\n    endpoints: { static: [{ address: localhost:80 }] }\n",

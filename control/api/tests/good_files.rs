@@ -312,3 +312,13 @@ fn endpoints_may_be_none() {
     let mesh = good("m.yaml", "namespace: a\nservices: [{ discoveryName: s, endpoints: { static: [] } }]");
     assert_eq!(mesh.services[0].endpoints, Endpoints::Static(Vec::new()));
 }
+
+#[test]
+fn other_files_can_have_any_keys() {
+    let read = |text: &str| bowline_api::mesh_file::parse_value("tokens.yaml", text.as_bytes().to_vec());
+    assert_eq!(read("# for tests\na: 'b'\n\"*\": c\n").unwrap(), serde_json::json!({ "a": "b", "*": "c" }));
+    assert_eq!(read("{\t\"a\": [1] }").unwrap(), serde_json::json!({ "a": [1] }));
+    assert_eq!(read("").unwrap(), serde_json::Value::Null);
+    let problems = read("a: b\n  c: d\n").unwrap_err().to_string();
+    assert!(problems.starts_with("tokens.yaml:2"), "{problems}");
+}

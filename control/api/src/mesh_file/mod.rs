@@ -8,6 +8,7 @@ mod problem;
 mod reader;
 mod semantics;
 mod tree;
+mod value;
 pub(crate) mod words;
 
 #[cfg(test)]
@@ -22,6 +23,7 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 
 pub use problem::{Problem, Problems};
+pub use value::parse_value;
 
 use self::check::Finding;
 use self::semantics::{Located, Named};

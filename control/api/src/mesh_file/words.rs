@@ -63,7 +63,10 @@ pub(super) fn about_unknown_key(key: &str, valid: &[&str]) -> (String, Option<St
     }
     match places.as_slice() {
         [] => (String::new(), Some(format!("valid here: {}", valid.join(", ")))),
-        [""] => ("; it belongs at the top of the file".to_owned(), None),
+        ["", others @ ..] => {
+            let others: Vec<String> = others.iter().take(2).map(|place| format!(" or in {place}")).collect();
+            (format!("; it belongs at the top of the file{}", others.concat()), None)
+        }
         places => {
             let at_most: Vec<&str> = places.iter().take(3).copied().collect();
             (format!("; it belongs in {}", at_most.join(" or ")), None)

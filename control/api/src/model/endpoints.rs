@@ -22,12 +22,12 @@ pub enum Endpoints {
     /// at the latest). While it can't be resolved, or the answer is empty, the last good ones stay.
     Dns(DnsSource),
 
-    /// The instances of an AWS Cloud Map service.
-    #[schemars(extend("x-not-yet" = "endpoints from Cloud Map"))]
+    /// The instances of an AWS Cloud Map service. The control plane finds them; a proxy that runs alone on a mesh file has
+    /// none.
     CloudMap(CloudMapSource),
 
-    /// The tasks whose own proxies register them (`bowline-proxy run --register`).
-    #[schemars(extend("x-not-yet" = "registered endpoints"))]
+    /// The tasks whose own proxies register them (`bowline-proxy run --register`) with the control plane; a proxy that runs
+    /// alone on a mesh file has none.
     Registered(RegisteredSource),
 }
 
@@ -39,6 +39,12 @@ impl Endpoints {
             Self::Static(list) => list,
             Self::Dns(_) | Self::CloudMap(_) | Self::Registered(_) => &[],
         }
+    }
+
+    /// Whether only the control plane can find them.
+    #[must_use]
+    pub const fn need_control(&self) -> bool {
+        matches!(self, Self::CloudMap(_) | Self::Registered(_))
     }
 }
 

@@ -213,13 +213,11 @@ fn what_is_not_yet_is_known() {
     let expected = [
         "adaptiveConcurrency",
         "circuitBreaker",
-        "cloudMap",
         "hash",
         "healthCheck",
         "hedge",
         "ingressPortOverride",
         "rateLimit",
-        "registered",
         "routes",
         "slowStartSeconds",
         "subset",
