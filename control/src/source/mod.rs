@@ -1,6 +1,11 @@
 //! Where the control plane's knowledge comes from. Each source turns its world into [`Change`]s; the registry puts them
 //! together.
 
+pub mod cloudmap;
+pub mod dns;
+pub mod mesh_file;
+pub mod registration;
+
 use std::sync::Arc;
 
 use bowline_api::Mesh;
