@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::io;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -15,11 +16,15 @@ use crate::admin::{self, Access, Admin};
 use crate::clock::Clock;
 use crate::config::{Cli, Command, Health, Run};
 use crate::descriptors;
-use crate::discovery::{Discovery, Refused};
+use crate::discovery::{ControlConfig, Discovery, Refused, Target};
 use crate::drain::{self, Drain, Phase};
+use crate::ecs;
 use crate::listen::Arrival;
 use crate::listen::accept::{VipListeners, Workers, accept, bind};
-use crate::snapshot::Published;
+use crate::register::{self, Task, Withdrawn};
+use crate::report;
+use crate::snapshot::{Published, Snapshot};
+use crate::telemetry::control::ControlStatus;
 use crate::telemetry::log;
 use crate::telemetry::metrics::ProxyCounters;
 use crate::worker::{self, Shared};
@@ -67,13 +72,22 @@ async fn health(config: &Health) -> ExitCode {
 async fn run(config: &Run) -> ExitCode {
     let started = SystemTime::now();
     let log = log::init(config.log_format, config.log_level);
-    let state_dir = config.state_dir.as_deref();
-    let opened = Discovery::open(&config.mesh, config.vip_range, state_dir, config.resolver).await;
-    let (discovery, snapshot) = match opened {
+    let seed = fastrand::u64(..);
+    let task = match task(config).await {
+        Ok(task) => task,
+        Err(why) => {
+            eprintln!("bowline-proxy: {why}");
+            eprintln!("bowline-proxy: nothing was started");
+            return ExitCode::from(USAGE);
+        }
+    };
+    let control = task.as_ref().map(|_| Arc::new(ControlStatus::new()));
+    let (discovery, snapshot) = match open(config, task.as_ref(), control.as_ref(), seed).await {
         Ok(opened) => opened,
         Err(Refused(why)) => {
             eprintln!("{why}");
-            eprintln!("bowline-proxy: {} can't be used; nothing was started", config.mesh.display());
+            let mesh = config.mesh.as_deref().unwrap_or_else(|| Path::new("the mesh"));
+            eprintln!("bowline-proxy: {} can't be used; nothing was started", mesh.display());
             return ExitCode::from(USAGE);
         }
     };
@@ -85,13 +99,75 @@ async fn run(config: &Run) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    match Running::start(config, log, started, discovery, snapshot).await {
+    let begin = Begin { log, started, discovery, snapshot, control, task, seed };
+    match Running::start(config, begin).await {
         Ok(running) => running.until_drained(signals, Duration::from_secs(config.drain_seconds)).await,
         Err(error) => {
             tracing::error!("not started: {error}");
             ExitCode::FAILURE
         }
     }
+}
+
+/// What this task is to the control plane; `None` where there is none.
+///
+/// # Errors
+/// Wrong flags, in words.
+async fn task(config: &Run) -> Result<Option<Task>, String> {
+    let Some(namespace) = config.namespace.clone().filter(|_| !config.control.is_empty()) else {
+        return Ok(None);
+    };
+    let read = |file: &PathBuf| match std::fs::read_to_string(file) {
+        Ok(text) => Ok(text.trim().to_owned()),
+        Err(error) => Err(format!("{}: {error}", file.display())),
+    };
+    let mut tokens = config.control_token_file.iter().map(read).collect::<Result<Vec<_>, _>>()?;
+    let targets = |tokens: &[String]| {
+        let target = |url: &String| Target::new(url, tokens, config.control_ca.as_deref());
+        config.control.iter().map(target).collect::<Result<Vec<_>, _>>()
+    };
+    let for_pushes = targets(&tokens)?;
+    tokens.extend(config.register_token_file.as_ref().map(read).transpose()?);
+    let registrars = targets(&tokens)?;
+    let place = ecs::place().await;
+    let node_id = config.node_id.clone().unwrap_or_else(|| {
+        let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+        format!("{host}-{}", std::process::id())
+    });
+    Ok(Some(Task {
+        targets: for_pushes,
+        registrars,
+        namespace,
+        address: config.register_address.or(place.address),
+        zone: config.zone.clone().or(place.zone),
+        weight: config.register_weight,
+        node_id,
+    }))
+}
+
+async fn open(
+    config: &Run,
+    task: Option<&Task>,
+    control: Option<&Arc<ControlStatus>>,
+    seed: u64,
+) -> Result<(Discovery, Snapshot), Refused> {
+    let state_dir = config.state_dir.as_deref();
+    let (range, resolver) = (config.vip_range, config.resolver);
+    let (Some(task), Some(control)) = (task, control) else {
+        // The flags are so made that there is one where there is no control plane.
+        let mesh = config.mesh.as_deref().unwrap_or_else(|| Path::new("mesh.yaml"));
+        return Discovery::from_file(mesh, range, state_dir, resolver).await;
+    };
+    let asked = ControlConfig {
+        targets: task.targets.clone(),
+        namespace: task.namespace.clone(),
+        services: config.services.iter().cloned().collect(),
+        node_id: task.node_id.clone(),
+        zone: task.zone.clone(),
+        seed,
+    };
+    let file = config.mesh.as_deref().map(|mesh| (mesh, resolver));
+    Discovery::from_control(asked, control.clone(), range, file, state_dir).await
 }
 
 /// The signals that end the process.
@@ -109,21 +185,28 @@ impl Signals {
     }
 }
 
+/// What a proxy begins with.
+struct Begin {
+    log: log::LogControl,
+    started: SystemTime,
+    discovery: Discovery,
+    snapshot: Snapshot,
+    control: Option<Arc<ControlStatus>>,
+    task: Option<Task>,
+    seed: u64,
+}
+
 /// A proxy at work.
 struct Running {
+    withdrawn: Option<Withdrawn>,
     workers: Workers,
     drain: Drain,
     begin_drain: Arc<Notify>,
 }
 
 impl Running {
-    async fn start(
-        config: &Run,
-        log: log::LogControl,
-        started: SystemTime,
-        discovery: Discovery,
-        snapshot: crate::snapshot::Snapshot,
-    ) -> io::Result<Self> {
+    async fn start(config: &Run, begin: Begin) -> io::Result<Self> {
+        let Begin { log, started, discovery, snapshot, control, task, seed } = begin;
         let admin_listener = bind(config.admin)?;
         let outbound = bind(config.outbound)?;
         let metrics_listener = config.metrics.map(bind).transpose()?;
@@ -136,7 +219,6 @@ impl Running {
             .map(|listener| listener.local_addr())
             .collect::<io::Result<_>>()?;
         let shared = Shared { published: published.clone(), drain: signal.clone(), listeners };
-        let seed = fastrand::u64(..);
         let workers = (0..config.workers)
             .map(|id| worker::spawn(id, shared.clone(), seed.wrapping_add(id.into())))
             .collect::<io::Result<Vec<_>>>()?;
@@ -170,13 +252,15 @@ impl Running {
             published: published.clone(),
             workers: workers.clone(),
             counters: counters.clone(),
-            drain: signal,
+            drain: signal.clone(),
+            control,
             begin_drain: begin_drain.clone(),
             log,
             started,
             clock: Clock::new(),
         });
         let vips = (!config.no_vip_listeners).then(|| VipListeners::new(workers.clone()));
+        let published_for_reports = published.clone();
         let (changed, changes) = mpsc::channel(1);
         if let Some(vips) = vips {
             let published = published.clone();
@@ -191,7 +275,14 @@ impl Running {
             tokio::spawn(admin::serve(listener, admin.clone(), Access::ReadOnly));
         }
         tokio::spawn(admin::serve(admin_listener, admin, Access::Full));
-        Ok(Running { workers, drain, begin_drain })
+        if let Some(task) = &task {
+            let reports = report::run(task.targets.clone(), task.node(), published_for_reports, seed);
+            tokio::spawn(reports);
+        }
+        let withdrawn = task
+            .filter(|_| !config.register.is_empty())
+            .map(|task| register::keep(config.register.clone(), &task, &signal, seed));
+        Ok(Running { withdrawn, workers, drain, begin_drain })
     }
 
     /// Serves until somebody wants the proxy to end, then ends it in good order.
@@ -216,6 +307,10 @@ impl Running {
 
     async fn end(&self, at_a_terminal: bool, grace: Duration) {
         let deadline = Instant::now() + grace;
+        // First of all: nobody is to be sent here any more.
+        if let Some(mut withdrawn) = self.withdrawn.clone() {
+            withdrawn.wait().await;
+        }
         if at_a_terminal {
             // Whoever pressed Ctrl-C waits for nothing but requests.
             if self.connections() > 0 {

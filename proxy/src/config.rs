@@ -1,10 +1,14 @@
 //! What a proxy process is started with. What can change while it runs is the mesh model (bowline-api), not this.
 
-use std::net::SocketAddr;
+mod registration;
+
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use bowline_api::vip::VipRange;
 use clap::{Args, Parser, Subcommand, ValueEnum};
+
+pub use self::registration::Registration;
 
 /// The sidecar of the Bowline service mesh.
 ///
@@ -21,6 +25,8 @@ pub struct Cli {
 const EXAMPLES: &str = "\
 Examples:
   bowline-proxy run --mesh mesh.yaml            run alone on a mesh file; changes to it are taken up at once
+  bowline-proxy run --control http://control.internal:18000 --namespace hello-world.com --register server=9001
+                                                run on the control plane's pushes, and be an endpoint of `server`
   curl -x http://127.0.0.1:15001 http://server.hello-world.com:5000/
                                                 call a service through the HTTP forward proxy
   bowline-proxy health                          exit 0 if the proxy on this host is ready: a container health check
@@ -40,9 +46,66 @@ pub enum Command {
 #[command(after_help = RUN_HELP)]
 pub struct Run {
     /// The mesh file (YAML or JSON), or a folder of them. It is watched: a valid change is taken up within half a
-    /// second without losing a request, an invalid one is logged and the last good mesh stays.
-    #[arg(long, env = "BOWLINE_MESH", value_name = "PATH")]
-    pub mesh: PathBuf,
+    /// second without losing a request, an invalid one is logged and the last good mesh stays. With `--control` it is
+    /// only the seed: what is known until the control plane has answered for the first time.
+    #[arg(long, env = "BOWLINE_MESH", value_name = "PATH", required_unless_present = "control")]
+    pub mesh: Option<PathBuf>,
+
+    /// The control plane (`http://HOST:PORT`, or `https://` with `--control-ca`). Given several times, or with commas
+    /// between them, the addresses are tried in turn. While none answers, what is known stays in force.
+    #[arg(long, env = "BOWLINE_CONTROL", value_name = "URL", value_delimiter = ',', requires = "namespace")]
+    pub control: Vec<String>,
+
+    /// The namespace whose mesh is asked for.
+    #[arg(long, env = "BOWLINE_NAMESPACE", value_name = "NS", requires = "control")]
+    pub namespace: Option<String>,
+
+    /// Ask only for these services, with commas between them. Default: all of the namespace.
+    #[arg(long, env = "BOWLINE_SERVICES", value_name = "A,B", value_delimiter = ',', requires = "control")]
+    pub services: Vec<String>,
+
+    /// Register this task with the control plane as an endpoint of service NAME, on PORT: NAME=PORT, or
+    /// NAME=PORT,health=/path. It happens once the app accepts connections, or answers the path with 2xx; a lease of 15 s
+    /// is kept, and the drain begins with taking it back. Can be given several times; in the variable, with spaces
+    /// between them.
+    #[arg(
+        long,
+        env = "BOWLINE_REGISTER",
+        value_name = "NAME=PORT",
+        value_delimiter = ' ',
+        requires = "control"
+    )]
+    pub register: Vec<Registration>,
+
+    /// The address under which this task is registered. Default: the task's own by the ECS task metadata, else the one
+    /// from which the control plane is reached.
+    #[arg(long, env = "BOWLINE_REGISTER_ADDRESS", value_name = "IP")]
+    pub register_address: Option<IpAddr>,
+
+    /// This task's share of its service's traffic, against the other endpoints' weights; 0 means none.
+    #[arg(long, env = "BOWLINE_REGISTER_WEIGHT", value_name = "N", default_value_t = 1,
+          value_parser = clap::value_parser!(u32).range(0..=1000))]
+    pub register_weight: u32,
+
+    /// A file with the token that lets this task register its service.
+    #[arg(long, env = "BOWLINE_REGISTER_TOKEN_FILE", value_name = "FILE", requires = "register")]
+    pub register_token_file: Option<PathBuf>,
+
+    /// A file with the token that the control plane wants to see.
+    #[arg(long, env = "BOWLINE_CONTROL_TOKEN_FILE", value_name = "FILE", requires = "control")]
+    pub control_token_file: Option<PathBuf>,
+
+    /// The authority (PEM) that has signed the control plane's certificate.
+    #[arg(long, env = "BOWLINE_CONTROL_CA", value_name = "FILE", requires = "control")]
+    pub control_ca: Option<PathBuf>,
+
+    /// What this proxy is called in the control plane's /clients. Default: the host's name and the process id.
+    #[arg(long, env = "BOWLINE_NODE_ID", value_name = "ID")]
+    pub node_id: Option<String>,
+
+    /// The availability zone that this task runs in. Default: as the ECS task metadata says.
+    #[arg(long, env = "BOWLINE_ZONE", value_name = "ZONE")]
+    pub zone: Option<String>,
 
     /// Where apps reach the HTTP forward proxy (HTTP_PROXY). Port 0 takes a free port and logs it.
     #[arg(long, env = "BOWLINE_OUTBOUND", value_name = "ADDR", default_value = "127.0.0.1:15001")]
@@ -82,7 +145,7 @@ pub struct Run {
           value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
     pub max_connections: Option<u32>,
 
-    /// Folder in which the addresses given to names are remembered over restarts.
+    /// Folder in which the last good mesh and the addresses given to names are remembered over restarts.
     #[arg(long, env = "BOWLINE_STATE_DIR", value_name = "DIR")]
     pub state_dir: Option<PathBuf>,
 

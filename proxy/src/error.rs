@@ -22,6 +22,8 @@ pub enum Source {
 pub enum Reason {
     /// The name or port is no alias of the mesh.
     UnknownService,
+    /// No mesh is known yet: the control plane has not been reached since the start.
+    NoMesh,
     /// The name points to this proxy itself.
     Loop,
     /// The service has no endpoint at all.
@@ -60,8 +62,9 @@ pub enum Reason {
 
 impl Reason {
     /// All reasons, for the reference page.
-    pub const ALL: [Reason; 18] = [
+    pub const ALL: [Reason; 19] = [
         Reason::UnknownService,
+        Reason::NoMesh,
         Reason::Loop,
         Reason::NoEndpoints,
         Reason::ConnectFailure,
@@ -85,6 +88,7 @@ impl Reason {
     pub fn as_str(self) -> &'static str {
         match self {
             Reason::UnknownService => "unknown_service",
+            Reason::NoMesh => "no_mesh",
             Reason::Loop => "loop",
             Reason::NoEndpoints => "no_endpoints",
             Reason::ConnectFailure => "connect_failure",
@@ -109,6 +113,9 @@ impl Reason {
     pub fn meaning(self) -> &'static str {
         match self {
             Reason::UnknownService => "The name or port is no alias of the mesh, and points nowhere else.",
+            Reason::NoMesh => {
+                "No control plane has been reached since the start, and there is neither a last good mesh nor a seed."
+            }
             Reason::Loop => "The name is none of the mesh, and points to this proxy itself.",
             Reason::NoEndpoints => "The service has no endpoint to send the request to.",
             Reason::ConnectFailure => "No TCP connection to the endpoint: refused, unreachable, reset.",
@@ -147,7 +154,8 @@ impl Reason {
     /// processed; 502 and 504 where an endpoint may have done the work.
     pub fn status(self) -> StatusCode {
         match self {
-            Reason::NoEndpoints
+            Reason::NoMesh
+            | Reason::NoEndpoints
             | Reason::ConnectFailure
             | Reason::ConnectTimeout
             | Reason::RefusedStream
@@ -194,6 +202,7 @@ impl Reason {
         match self {
             Reason::BadRequest | Reason::RequestBodyBroken | Reason::RequestBodyTimeout => Source::Downstream,
             Reason::UnknownService
+            | Reason::NoMesh
             | Reason::Loop
             | Reason::NoEndpoints
             | Reason::Overloaded

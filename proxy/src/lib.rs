@@ -6,12 +6,14 @@
 
 pub mod admin;
 pub mod app;
+pub mod ask;
 pub mod clock;
 pub mod cluster;
 pub mod config;
 pub mod descriptors;
 pub mod discovery;
 pub mod drain;
+pub mod ecs;
 pub mod error;
 pub mod h2_body;
 pub mod http;
@@ -21,6 +23,8 @@ pub mod listen;
 pub mod net;
 pub mod pool;
 pub mod reference;
+pub mod register;
+pub mod report;
 pub mod snapshot;
 pub mod tcp;
 pub mod telemetry;

@@ -36,6 +36,8 @@ pub struct Snapshot {
     pub bypassed: Arc<BTreeSet<String>>,
     /// `dnsName:port`, in lower case, to the index of its service.
     pub authorities: Arc<HashMap<String, usize>>,
+    /// Why there is no mesh at all, in words; `None`: there is one.
+    pub absent: Option<String>,
 }
 
 /// One service with everything that a request to it needs.
@@ -60,17 +62,30 @@ pub struct Service {
     pub budget: Arc<RetryBudget>,
     /// What outlives this snapshot.
     pub shared: Arc<SharedService>,
-    /// How its name resolves, where its endpoints come from DNS.
-    pub dns: Option<Arc<DnsStatus>>,
+    /// Where its endpoints are known from.
+    pub origin: Origin,
 }
 
-/// What DNS says of a service.
+/// Where a service's endpoints are known from.
 #[derive(Clone, Debug)]
-pub struct FromDns {
-    /// The endpoints of the last good answer.
+pub enum Origin {
+    /// The mesh file lists them.
+    MeshFile,
+    /// A DNS name, and how its look-ups go.
+    Dns(Arc<DnsStatus>),
+    /// The control plane.
+    Control,
+    /// They come from the control plane, and this proxy runs without one.
+    Nowhere,
+}
+
+/// The endpoints that a service has now, where they are not in the mesh file.
+#[derive(Clone, Debug)]
+pub struct Found {
+    /// The endpoints.
     pub endpoints: Arc<[model::Endpoint]>,
-    /// How the look-ups go.
-    pub status: Arc<DnsStatus>,
+    /// Where they are known from.
+    pub origin: Origin,
 }
 
 /// A name and port that apps dial.
@@ -128,12 +143,12 @@ pub struct SharedEndpoint {
 }
 
 impl Snapshot {
-    /// The snapshot of a mesh that has been checked. `vips` has an address for every dnsName, `dns` what is known of
-    /// every service with endpoints from DNS; services and endpoints that `previous` had too keep their shared state.
+    /// The snapshot of a mesh that has been checked. `vips` has an address for every dnsName, `found` the endpoints of
+    /// the services that do not list them; services and endpoints that `previous` had too keep their shared state.
     pub fn new(
         mesh: Mesh,
         vips: &BTreeMap<String, Ipv4Addr>,
-        dns: &BTreeMap<String, FromDns>,
+        found: &BTreeMap<String, Found>,
         previous: Option<&Snapshot>,
         now: Tick,
     ) -> Self {
@@ -144,8 +159,8 @@ impl Snapshot {
             .map(|service| {
                 let name = &service.discovery_name;
                 let before = previous.and_then(|p| p.services.iter().find(|s| s.name == *name));
-                let (dns, bypassed) = (dns.get(name), bypassed.contains(name));
-                Arc::new(Service::new(service, bypassed, vips, dns, before.map(AsRef::as_ref), now))
+                let (found, bypassed) = (found.get(name), bypassed.contains(name));
+                Arc::new(Service::new(service, bypassed, vips, found, before.map(AsRef::as_ref), now))
             })
             .collect();
         let authorities = services
@@ -162,19 +177,27 @@ impl Snapshot {
             services,
             bypassed,
             authorities: Arc::new(authorities),
+            absent: None,
         }
     }
 
-    /// The same mesh in which DNS has given these services, named in `changed`, other endpoints. All others are taken
+    /// No mesh at all, and why.
+    pub fn absent(namespace: &str, why: String, now: Tick) -> Self {
+        let mesh = Mesh { namespace: namespace.to_owned(), services: Vec::new() };
+        let empty = Snapshot::new(mesh, &BTreeMap::new(), &BTreeMap::new(), None, now);
+        Snapshot { absent: Some(why), ..empty }
+    }
+
+    /// The same mesh in which these services, named in `changed`, have got other endpoints. All others are taken
     /// over as they are.
     pub fn with_endpoints(
         previous: &Snapshot,
         changed: &BTreeSet<String>,
         vips: &BTreeMap<String, Ipv4Addr>,
-        dns: &BTreeMap<String, FromDns>,
+        found: &BTreeMap<String, Found>,
         now: Tick,
     ) -> Self {
-        Self::remade(previous, changed, previous.bypassed.clone(), vips, dns, now)
+        Self::remade(previous, changed, previous.bypassed.clone(), vips, found, now)
     }
 
     /// The same mesh in which this service is bypassed, or no more.
@@ -183,7 +206,7 @@ impl Snapshot {
         service: &str,
         on: bool,
         vips: &BTreeMap<String, Ipv4Addr>,
-        dns: &BTreeMap<String, FromDns>,
+        found: &BTreeMap<String, Found>,
         now: Tick,
     ) -> Self {
         let mut bypassed = (*previous.bypassed).clone();
@@ -192,7 +215,7 @@ impl Snapshot {
             false => bypassed.remove(service),
         };
         let changed = BTreeSet::from([service.to_owned()]);
-        Self::remade(previous, &changed, Arc::new(bypassed), vips, dns, now)
+        Self::remade(previous, &changed, Arc::new(bypassed), vips, found, now)
     }
 
     fn remade(
@@ -200,7 +223,7 @@ impl Snapshot {
         changed: &BTreeSet<String>,
         bypassed: Arc<BTreeSet<String>>,
         vips: &BTreeMap<String, Ipv4Addr>,
-        dns: &BTreeMap<String, FromDns>,
+        found: &BTreeMap<String, Found>,
         now: Tick,
     ) -> Self {
         let next = |(service, before): (&model::Service, &Arc<Service>)| {
@@ -210,7 +233,7 @@ impl Snapshot {
                     service,
                     bypassed.contains(name),
                     vips,
-                    dns.get(name),
+                    found.get(name),
                     Some(before),
                     now,
                 )),
@@ -224,6 +247,7 @@ impl Snapshot {
             services: previous.mesh.services.iter().zip(&previous.services).map(next).collect(),
             authorities: previous.authorities.clone(),
             mesh: previous.mesh.clone(),
+            absent: previous.absent.clone(),
             bypassed,
         }
     }
@@ -235,6 +259,9 @@ impl Snapshot {
 
     /// Why no service has this authority, in one line that names what the caller may have meant.
     pub fn why_unknown(&self, authority: &str) -> String {
+        if let Some(why) = &self.absent {
+            return format!("{authority}: {why}");
+        }
         let host = authority.rsplit_once(':').map_or(authority, |(host, _)| host);
         let ports: Vec<_> = self
             .services
@@ -284,7 +311,7 @@ impl Service {
         model: &model::Service,
         bypassed: bool,
         vips: &BTreeMap<String, Ipv4Addr>,
-        dns: Option<&FromDns>,
+        found: Option<&Found>,
         before: Option<&Service>,
         now: Tick,
     ) -> Self {
@@ -296,9 +323,8 @@ impl Service {
         shared.limiter.set(model.limits.as_ref().filter(|_| !bypassed));
         let known: HashMap<SocketAddr, &Arc<SharedEndpoint>> =
             before.iter().flat_map(|b| &b.endpoints).map(|e| (e.shared.addr, &e.shared)).collect();
-        let dns = dns.filter(|_| matches!(model.endpoints, Endpoints::Dns(_)));
-        let endpoints: Vec<_> = dns
-            .map_or(model.endpoints.static_endpoints(), |dns| &*dns.endpoints)
+        let endpoints: Vec<_> = found
+            .map_or(model.endpoints.static_endpoints(), |found| &*found.endpoints)
             .iter()
             .map(|endpoint| {
                 let known = known.get(&endpoint.address).copied();
@@ -336,7 +362,11 @@ impl Service {
             outlier,
             budget,
             shared,
-            dns: dns.map(|dns| dns.status.clone()),
+            origin: match (found, &model.endpoints) {
+                (Some(found), _) => found.origin.clone(),
+                (None, Endpoints::Static(_)) => Origin::MeshFile,
+                (None, _) => Origin::Nowhere,
+            },
         }
     }
 }
@@ -345,12 +375,16 @@ impl Service {
     /// Why there is nobody to send a request to, in words.
     #[cold]
     pub fn why_no_endpoint(&self) -> String {
-        match &self.dns {
-            Some(dns) if self.endpoints.is_empty() => {
-                format!("it has no endpoint to send the request to: {dns}")
+        let because = match &self.origin {
+            _ if !self.endpoints.is_empty() => String::new(),
+            Origin::Dns(dns) => format!(": {dns}"),
+            Origin::Control => ": the control plane knows none at the moment".to_owned(),
+            Origin::Nowhere => {
+                ": they come from the control plane, and this proxy runs without one".to_owned()
             }
-            _ => "it has no endpoint to send the request to".to_owned(),
-        }
+            Origin::MeshFile => String::new(),
+        };
+        format!("it has no endpoint to send the request to{because}")
     }
 }
 
@@ -399,3 +433,6 @@ impl Published {
         snapshot
     }
 }
+
+#[cfg(test)]
+mod tests;

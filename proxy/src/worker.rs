@@ -248,7 +248,10 @@ impl Worker {
             None => {
                 let authority = normalise(authority);
                 Err(Refusal {
-                    reason: Reason::UnknownService,
+                    reason: match view.snapshot.absent {
+                        Some(_) => Reason::NoMesh,
+                        None => Reason::UnknownService,
+                    },
                     text: view.snapshot.why_unknown(&authority),
                     outside: view.snapshot.is_outside(&authority),
                 })

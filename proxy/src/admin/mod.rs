@@ -4,7 +4,6 @@
 mod pages;
 
 use std::convert::Infallible;
-use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -19,11 +18,13 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, Semaphore, mpsc};
 
+use crate::ask;
 use crate::clock::Clock;
 use crate::discovery::Command;
 use crate::drain::{Phase, Signal};
 use crate::listen::accept::Workers;
 use crate::snapshot::Published;
+use crate::telemetry::control::ControlStatus;
 use crate::telemetry::log::LogControl;
 use crate::telemetry::metrics::ProxyCounters;
 use crate::telemetry::render;
@@ -44,6 +45,8 @@ pub struct Admin {
     pub counters: Arc<ProxyCounters>,
     /// To where the mesh is made.
     pub commands: mpsc::Sender<Command>,
+    /// How it gets along with the control plane; `None`: it runs without one.
+    pub control: Option<Arc<ControlStatus>>,
     /// How far the end has come.
     pub drain: Signal,
     /// Begins the end.
@@ -144,6 +147,7 @@ fn metrics(admin: &Admin) -> Page {
         downstream: admin.workers.iter().map(|worker| &*worker.counters).collect(),
         proxy: &admin.counters,
         draining: admin.drain.phase() > Phase::Serving,
+        control: admin.control.as_deref(),
         started: admin.started,
         now: admin.clock.now(),
     });
@@ -184,30 +188,9 @@ fn not_allowed(allowed: &'static str) -> Page {
 /// # Errors
 /// Why it is not, in words.
 pub async fn ask_ready(admin: SocketAddr, timeout: Duration) -> Result<(), String> {
-    let asking = async {
-        let stream = tokio::net::TcpStream::connect(admin).await?;
-        let (mut sender, connection) =
-            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(io::Error::other)?;
-        let request = Request::get("/health/ready")
-            .header(header::HOST, admin.to_string())
-            .body(Full::<Bytes>::default())
-            .map_err(io::Error::other)?;
-        let mut connection = std::pin::pin!(connection);
-        let response = tokio::select! {
-            response = sender.send_request(request) => response.map_err(io::Error::other)?,
-            _ = connection.as_mut() => return Err(io::ErrorKind::ConnectionAborted.into()),
-        };
-        let status = response.status();
-        let body = tokio::select! {
-            body = http_body_util::BodyExt::collect(response.into_body()) => body.map_err(io::Error::other)?.to_bytes(),
-            _ = connection => Bytes::new(),
-        };
-        Ok::<_, io::Error>((status, body))
-    };
-    match tokio::time::timeout(timeout, asking).await {
-        Ok(Ok((StatusCode::OK, _))) => Ok(()),
-        Ok(Ok((_, body))) => Err(pages::not_ready_because(&body)),
-        Ok(Err(error)) => Err(format!("no proxy answers at {admin}: {error}")),
-        Err(_elapsed) => Err(format!("the proxy at {admin} did not answer within {timeout:?}")),
+    match ask::get(admin, &admin.to_string(), "/health/ready", timeout).await {
+        Ok((StatusCode::OK, _)) => Ok(()),
+        Ok((_, body)) => Err(pages::not_ready_because(&body)),
+        Err(why) => Err(format!("no proxy answers at {admin}: {why}")),
     }
 }

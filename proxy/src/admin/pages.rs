@@ -14,7 +14,7 @@ use crate::config::LogLevel;
 use crate::discovery::Command;
 use crate::drain::Phase;
 use crate::limiter::Kind;
-use crate::snapshot::{Endpoint, Service};
+use crate::snapshot::{Endpoint, Origin, Service};
 use crate::telemetry::dns::DnsStatus;
 use crate::telemetry::metrics::Class;
 
@@ -39,6 +39,7 @@ pub(super) fn ready(admin: &Admin) -> Page {
     if admin.drain.phase() > Phase::Serving {
         reasons.push("draining".to_owned());
     }
+    reasons.extend(admin.control.as_ref().and_then(|control| control.not_ready()));
     let ready = reasons.is_empty();
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     json(status, &Readiness { ready, reasons })
@@ -136,9 +137,10 @@ fn summary(
     EndpointSummary {
         service: service.name.clone(),
         address: shared.addr,
-        source: match &service.dns {
-            Some(dns) => format!("dns {}", dns.question),
-            None => "static".to_owned(),
+        source: match &service.origin {
+            Origin::Dns(dns) => format!("dns {}", dns.question),
+            Origin::Control => "control".to_owned(),
+            Origin::MeshFile | Origin::Nowhere => "static".to_owned(),
         },
         weight: endpoint.weight,
         zone: endpoint.zone.clone(),
@@ -167,7 +169,9 @@ pub(super) fn config(admin: &Admin) -> Page {
     let snapshot = admin.published.current();
     let refused = admin.counters.mesh_refused.load(std::sync::atomic::Ordering::Relaxed) != 0;
     let generation = snapshot.generation;
-    json(StatusCode::OK, &Config { generation, mesh_file_refused: refused, mesh: (*snapshot.mesh).clone() })
+    let control_plane = admin.control.as_ref().map(|control| control.page());
+    let mesh = (*snapshot.mesh).clone();
+    json(StatusCode::OK, &Config { generation, mesh_file_refused: refused, mesh, control_plane })
 }
 
 pub(super) fn explain(admin: &Admin, query: &str) -> Page {
@@ -207,7 +211,9 @@ fn explanation(admin: &Admin, url: String, authority: &str) -> Explanation {
         format!("{name} is an alias of service {}", service.name),
         format!("{} of its {} endpoints may be picked", active.len(), weights.len()),
     ];
-    steps.extend(service.dns.as_ref().map(|dns| from_dns(dns, now)));
+    if let Origin::Dns(dns) = &service.origin {
+        steps.push(from_dns(dns, now));
+    }
     if service.bypassed {
         steps.push("it is bypassed: no retries, timeouts, ejections (POST /bypass ends that)".to_owned());
     } else if panic {

@@ -1,42 +1,66 @@
-//! Where snapshots come from: the mesh file, and DNS for the endpoints of the services that say so. This room writes the
-//! snapshot and does nothing else.
+//! Where snapshots come from: the mesh file and DNS, or the control plane. This room writes the snapshot and does nothing
+//! else.
 
+mod ads;
+mod last_good;
+mod local;
 mod mesh_file;
 mod names;
+mod pushed;
 mod vips;
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::net::{Ipv4Addr, SocketAddr};
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
 use std::path::Path;
-use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
-use std::time::Duration;
 
 use bowline_api::vip::VipRange;
-use bowline_sources::file::Watch;
-use tokio::sync::{mpsc, oneshot};
-use tokio::time::{Instant, sleep_until};
+use bowline_xds::client_session::{ClientSession, Subscription};
+use bowline_xds::node::NodeInfo;
+use bowline_xds::world::World;
+use tokio::sync::{mpsc, oneshot, watch};
 
-use self::mesh_file::MeshFile;
+use self::ads::Ads;
+pub use self::ads::{Backoff, Target};
+use self::last_good::LastGood;
+use self::local::Local;
 pub use self::mesh_file::Refused;
-use self::names::Names;
+use self::pushed::Pushed;
+use self::vips::Vips;
 use crate::clock::Clock;
 use crate::snapshot::{Published, Snapshot};
+use crate::telemetry::control::ControlStatus;
 use crate::telemetry::metrics::ProxyCounters;
 
-/// Answers that come within this time of each other make one snapshot.
-const COALESCE: Duration = Duration::from_millis(20);
-/// How long the first mesh waits for DNS; where that is away, the proxy starts without its answers.
-const FIRST_ANSWERS: Duration = Duration::from_secs(1);
-/// How long a changed mesh file waits for the answers to names that are new in it.
-const NEW_ANSWERS: Duration = Duration::from_millis(300);
-
 /// Whatever can change the mesh.
-#[derive(Debug)]
 pub struct Discovery {
-    watch: Watch,
-    mesh: Live,
+    /// The mesh file: the authority where there is no control plane, else the seed until it has answered.
+    local: Option<Local>,
+    control: Option<Control>,
+}
+
+/// The control plane's side of it.
+struct Control {
+    ads: Ads,
+    worlds: watch::Receiver<Option<Arc<World>>>,
+    pushed: Pushed,
+}
+
+/// The control plane, as flags name it.
+#[derive(Debug)]
+pub struct ControlConfig {
+    /// Its addresses, tried in turn.
+    pub targets: Vec<Target>,
+    /// The namespace that is asked for.
+    pub namespace: String,
+    /// The services that are asked for; empty: all.
+    pub services: BTreeSet<String>,
+    /// What this proxy is called in `/clients`.
+    pub node_id: String,
+    /// Its availability zone.
+    pub zone: Option<String>,
+    /// Draws the pauses between tries.
+    pub seed: u64,
 }
 
 /// What an operator asks for.
@@ -53,13 +77,18 @@ pub enum Command {
     },
 }
 
-/// The mesh as it is now.
-#[derive(Debug)]
-struct Live {
-    file: MeshFile,
-    names: Names,
-    vips: BTreeMap<String, Ipv4Addr>,
-    clock: Clock,
+fn log_bypass(snapshot: &Snapshot, service: &str, on: bool) {
+    let generation = snapshot.generation;
+    match on {
+        true => {
+            tracing::warn!(
+                generation,
+                service,
+                "bypassed: its traffic goes straight through, without policy"
+            );
+        }
+        false => tracing::warn!(generation, service, "no longer bypassed"),
+    }
 }
 
 impl Discovery {
@@ -68,22 +97,73 @@ impl Discovery {
     ///
     /// # Errors
     /// It can't be read, or it is invalid: every mistake in it, with its line.
-    pub async fn open(
+    pub async fn from_file(
         path: &Path,
         range: VipRange,
         state_dir: Option<&Path>,
         resolver: Option<SocketAddr>,
     ) -> Result<(Self, Snapshot), Refused> {
-        // The watch begins before the file is read: a change while it is read is seen.
-        let watch = Watch::new(path);
-        let mut file = MeshFile::new(path, range, state_dir);
-        let (mesh, vips) = file.read()?;
+        let (local, first) = Local::open(path, range, state_dir, resolver).await?;
+        Ok((Discovery { local: Some(local), control: None }, first))
+    }
+
+    /// Begins with the last good mesh, or else the seed, or else with none; the control plane is asked once
+    /// [`Discovery::follow`] runs.
+    ///
+    /// # Errors
+    /// The seed can't be read, or it is invalid.
+    pub async fn from_control(
+        config: ControlConfig,
+        status: Arc<ControlStatus>,
+        range: VipRange,
+        seed: Option<(&Path, Option<SocketAddr>)>,
+        state_dir: Option<&Path>,
+    ) -> Result<(Self, Snapshot), Refused> {
+        let ControlConfig { targets, namespace, services, node_id, zone, seed: random } = config;
+        let node = NodeInfo {
+            id: node_id,
+            namespace: namespace.clone(),
+            zone,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+        };
+        let subscription = match services.is_empty() {
+            true => Subscription::Namespace,
+            false => Subscription::Services(services),
+        };
+        let mut session = ClientSession::new(node, subscription);
+        let last_good = state_dir.map(|dir| LastGood::new(dir, &namespace));
         let clock = Clock::new();
-        let mut names = Names::new(resolver, range);
-        names.follow(&mesh);
-        names.settle(FIRST_ANSWERS, clock).await;
-        let first = Snapshot::new(mesh, &vips, names.resolved(), None, clock.now());
-        Ok((Discovery { watch, mesh: Live { file, names, vips, clock } }, first))
+        let mut pushed = Pushed::new(Vips::load(range, state_dir), clock);
+        let mut local = None;
+        let mut first = None;
+        if let Some(held) = last_good.as_ref().and_then(LastGood::load) {
+            for refused in session.restore(held) {
+                tracing::warn!(
+                    resource = refused.name,
+                    why = refused.why,
+                    "a part of the last good mesh is of no use"
+                );
+            }
+            first = pushed.next(Arc::new(session.world()), None).filter(|first| !first.services.is_empty());
+            if let Some(first) = &first {
+                tracing::info!(services = first.services.len(), "started from the last good mesh");
+                status.has_mesh("last good");
+            }
+        }
+        if first.is_none()
+            && let Some((path, resolver)) = seed
+        {
+            let (from_file, snapshot) = Local::open(path, range, state_dir, resolver).await?;
+            tracing::info!(services = snapshot.services.len(), "started from the mesh file as a seed");
+            status.has_mesh("seed");
+            local = Some(from_file);
+            first = Some(snapshot);
+        }
+        let first = first.unwrap_or_else(|| Snapshot::absent(&namespace, status.why_absent(), clock.now()));
+        let (worlds, pushes) = watch::channel(None);
+        let backoff = Backoff::new(random);
+        let ads = Ads { session, targets, status, worlds, last_good, backoff };
+        Ok((Discovery { local, control: Some(Control { ads, worlds: pushes, pushed }) }, first))
     }
 
     /// Takes up each change for ever, and what operators ask for. `applied` is called after a new snapshot is in force.
@@ -94,103 +174,49 @@ impl Discovery {
         mut commands: mpsc::Receiver<Command>,
         mut applied: impl FnMut(&Snapshot),
     ) {
-        let Discovery { mut watch, mut mesh } = self;
-        // The services that DNS has changed, and when that is to be published.
-        let mut changed = BTreeSet::new();
-        let mut due = Instant::now();
+        let Discovery { mut local, control } = self;
+        let Some(Control { ads, mut worlds, mut pushed }) = control else {
+            if let Some(local) = &mut local {
+                local.follow(&published, &counters, &mut commands, &mut applied).await;
+            }
+            return;
+        };
+        let status = ads.status.clone();
+        tokio::spawn(ads.run());
+        if let Some(seed) = &mut local {
+            tokio::select! {
+                () = seed.follow(&published, &counters, &mut commands, &mut applied) => {}
+                // An error means that the stream's task is gone: the process is ending.
+                _ = worlds.changed() => worlds.mark_changed(),
+            }
+        }
         loop {
-            // One look for change until it ends: it must not begin anew with each answer that comes in between.
-            let mut file_changed = pin!(watch.changed());
-            loop {
-                tokio::select! {
-                    () = &mut file_changed => break,
-                    service = mesh.names.next_change(mesh.clock) => {
-                        if changed.is_empty() {
-                            due = Instant::now() + COALESCE;
-                        }
-                        changed.insert(service);
+            tokio::select! {
+                changed = worlds.changed() => {
+                    if changed.is_err() {
+                        return;
                     }
-                    Some(command) = commands.recv() => {
-                        let Command::Bypass { service, on, done } = command;
-                        let snapshot = mesh.with_bypass(&published.current(), &service, on);
-                        applied(&published.publish(snapshot));
-                        // Whoever asked may have gone.
-                        let _ = done.send(());
+                    let world = worlds.borrow_and_update().clone();
+                    let Some(world) = world else { continue };
+                    if let Some(snapshot) = pushed.next(world, Some(&published.current())) {
+                        let snapshot = published.publish(snapshot);
+                        applied(&snapshot);
+                        tracing::debug!(
+                            generation = snapshot.generation,
+                            services = snapshot.services.len(),
+                            "a push is in force"
+                        );
                     }
-                    () = sleep_until(due), if !changed.is_empty() => {
-                        let snapshot = mesh.with_answers(&published.current(), &std::mem::take(&mut changed));
-                        applied(&published.publish(snapshot));
-                    }
+                    status.has_mesh("control");
                 }
-            }
-            if let Some(snapshot) = mesh.reload(&published.current(), &counters).await {
-                changed.clear();
-                applied(&published.publish(snapshot));
-            }
-        }
-    }
-}
-
-impl Live {
-    /// The mesh with what DNS says now.
-    fn with_answers(&self, previous: &Snapshot, changed: &BTreeSet<String>) -> Snapshot {
-        let (vips, now) = (&self.vips, self.clock.now());
-        let snapshot = Snapshot::with_endpoints(previous, changed, vips, self.names.resolved(), now);
-        for service in snapshot.services.iter().filter(|service| changed.contains(&service.name)) {
-            tracing::info!(
-                generation = snapshot.generation,
-                service = service.name,
-                endpoints = service.endpoints.len(),
-                "new endpoints from DNS"
-            );
-        }
-        snapshot
-    }
-
-    /// The mesh with a service bypassed, or no more.
-    fn with_bypass(&self, previous: &Snapshot, service: &str, on: bool) -> Snapshot {
-        let (vips, now) = (&self.vips, self.clock.now());
-        let snapshot = Snapshot::with_bypass(previous, service, on, vips, self.names.resolved(), now);
-        let generation = snapshot.generation;
-        match on {
-            true => tracing::warn!(
-                generation,
-                service,
-                "bypassed: its traffic goes straight through, without policy"
-            ),
-            false => tracing::warn!(generation, service, "no longer bypassed"),
-        }
-        snapshot
-    }
-
-    /// The mesh that the changed file says; `None` when it is refused.
-    async fn reload(&mut self, previous: &Snapshot, counters: &ProxyCounters) -> Option<Snapshot> {
-        match self.file.read() {
-            Ok((mesh, vips)) => {
-                self.vips = vips;
-                self.names.follow(&mesh);
-                self.names.settle(NEW_ANSWERS, self.clock).await;
-                let (names, now) = (self.names.resolved(), self.clock.now());
-                let snapshot = Snapshot::new(mesh, &self.vips, names, Some(previous), now);
-                counters.reloads_applied.fetch_add(1, Relaxed);
-                counters.mesh_refused.store(0, Relaxed);
-                let endpoints: usize = snapshot.services.iter().map(|s| s.endpoints.len()).sum();
-                tracing::info!(
-                    generation = snapshot.generation,
-                    services = snapshot.services.len(),
-                    endpoints,
-                    "mesh file taken up"
-                );
-                Some(snapshot)
-            }
-            Err(Refused(why)) => {
-                counters.reloads_refused.fetch_add(1, Relaxed);
-                counters.mesh_refused.store(1, Relaxed);
-                for line in why.lines() {
-                    tracing::error!("mesh file refused: {line}");
+                Some(command) = commands.recv() => {
+                    let Command::Bypass { service, on, done } = command;
+                    let snapshot = pushed.with_bypass(&published.current(), &service, on);
+                    log_bypass(&snapshot, &service, on);
+                    applied(&published.publish(snapshot));
+                    // Whoever asked may have gone.
+                    let _ = done.send(());
                 }
-                tracing::error!(generation = previous.generation, "the last good mesh stays in force");
-                None
             }
         }
     }

@@ -12,20 +12,21 @@ use bowline_sources::dns::{Dns, News, Update};
 use tokio::time::timeout;
 
 use crate::clock::Clock;
-use crate::snapshot::FromDns;
+use crate::snapshot::{Found, Origin};
 use crate::telemetry::dns::DnsStatus;
 
 /// All DNS names of the mesh.
 #[derive(Debug)]
 pub(super) struct Names {
     dns: Dns,
-    resolved: BTreeMap<String, FromDns>,
+    resolved: BTreeMap<String, Found>,
+    statuses: BTreeMap<String, Arc<DnsStatus>>,
 }
 
 impl Names {
     /// None yet. `resolver`: asked instead of the system's.
     pub(super) fn new(resolver: Option<SocketAddr>, vips: VipRange) -> Self {
-        Names { dns: Dns::new(resolver, vips), resolved: BTreeMap::new() }
+        Names { dns: Dns::new(resolver, vips), resolved: BTreeMap::new(), statuses: BTreeMap::new() }
     }
 
     /// From now on the names of this mesh are looked up.
@@ -40,17 +41,19 @@ impl Names {
             .collect();
         self.dns.want(wanted.iter().map(|(service, source)| (*service, *source)));
         self.resolved.retain(|service, _| wanted.contains_key(service.as_str()));
+        self.statuses.retain(|service, _| wanted.contains_key(service.as_str()));
         for (service, source) in wanted {
             let fresh = DnsStatus::new(source);
-            let known = self.resolved.get(service).filter(|known| known.status.question == fresh.question);
-            let status = known.map_or_else(|| Arc::new(fresh), |known| known.status.clone());
+            let known = self.statuses.get(service).filter(|known| known.question == fresh.question);
+            let status = known.map_or_else(|| Arc::new(fresh), Arc::clone);
             let endpoints = self.dns.endpoints(service).unwrap_or_default();
-            self.resolved.insert(service.to_owned(), FromDns { endpoints, status });
+            self.statuses.insert(service.to_owned(), status.clone());
+            self.resolved.insert(service.to_owned(), Found { endpoints, origin: Origin::Dns(status) });
         }
     }
 
     /// What each service's name stands for.
-    pub(super) fn resolved(&self) -> &BTreeMap<String, FromDns> {
+    pub(super) fn resolved(&self) -> &BTreeMap<String, Found> {
         &self.resolved
     }
 
@@ -81,10 +84,11 @@ impl Names {
     /// Books a look-up; true when it has changed the endpoints.
     fn note(&mut self, update: &Update, clock: Clock) -> bool {
         let Update { service, learned } = update;
-        let (Some(name), Some(resolved)) = (self.dns.name(service), self.resolved.get_mut(service)) else {
+        let (Some(name), Some(resolved), Some(status)) =
+            (self.dns.name(service), self.resolved.get_mut(service), self.statuses.get(service))
+        else {
             return false;
         };
-        let status = &resolved.status;
         resolved.endpoints = name.endpoints();
         status.looked_up(learned.result, learned.result == "ok", name.trouble(), clock.now());
         match (&learned.news, name.trouble()) {

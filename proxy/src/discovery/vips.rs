@@ -44,15 +44,39 @@ impl Vips {
 
     /// The address of every name of the mesh; names that had one keep it.
     pub(super) fn give(&mut self, mesh: &Mesh) -> Result<BTreeMap<String, Ipv4Addr>, VipError> {
-        let mut names: BTreeMap<String, Option<Ipv4Addr>> = BTreeMap::new();
-        for service in &mesh.services {
-            for alias in &service.client_aliases {
-                let pin = names.entry(alias.dns_name.clone()).or_default();
-                *pin = pin.or(service.vip);
-            }
+        self.give_names(&pins(mesh))
+    }
+
+    /// An address for each name that has come without one, and those that have come: `given`.
+    pub(super) fn complete(
+        &mut self,
+        mesh: &Mesh,
+        mut given: BTreeMap<String, Ipv4Addr>,
+    ) -> BTreeMap<String, Ipv4Addr> {
+        let mut names = pins(mesh);
+        if names.keys().all(|name| given.contains_key(name)) {
+            return given;
         }
+        for (name, pin) in &mut names {
+            *pin = given.get(name).copied().filter(|vip| self.range.is_usable(*vip));
+        }
+        match self.give_names(&names) {
+            Ok(all) => {
+                for (name, vip) in all {
+                    given.entry(name).or_insert(vip);
+                }
+            }
+            Err(error) => tracing::error!(%error, "names that came without a VIP get none"),
+        }
+        given
+    }
+
+    fn give_names(
+        &mut self,
+        names: &BTreeMap<String, Option<Ipv4Addr>>,
+    ) -> Result<BTreeMap<String, Ipv4Addr>, VipError> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-        let given = allocate(self.range, &names, &self.recorded, now)?;
+        let given = allocate(self.range, names, &self.recorded, now)?;
         if given.record != self.recorded {
             self.recorded = given.record;
             if let Some(file) = &self.file
@@ -63,6 +87,18 @@ impl Vips {
         }
         Ok(given.vips)
     }
+}
+
+/// Every name that is dialled, with the address that is pinned for it.
+fn pins(mesh: &Mesh) -> BTreeMap<String, Option<Ipv4Addr>> {
+    let mut names: BTreeMap<String, Option<Ipv4Addr>> = BTreeMap::new();
+    for service in &mesh.services {
+        for alias in &service.client_aliases {
+            let pin = names.entry(alias.dns_name.clone()).or_default();
+            *pin = pin.or(service.vip);
+        }
+    }
+    names
 }
 
 /// Writes beside the file and renames over it: a crash leaves the old record or the new one, never half of one.

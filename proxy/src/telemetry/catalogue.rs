@@ -102,6 +102,18 @@ metrics! {
         "Seconds since the last answer that brought endpoints; missing before the first.";
     DNS_TROUBLE = Gauge "bowline_dns_trouble" ["service"]
         "1 while the DNS name of the service does not resolve, or not wholly, and the last good endpoints stay; else 0.";
+    CONTROL_CONNECTED = Gauge "bowline_control_plane_connected" []
+        "1 while a stream to the control plane is open, else 0. This and those that follow have no value without --control.";
+    CONTROL_STREAMS = Counter "bowline_control_plane_streams_total" []
+        "Streams to the control plane that were opened.";
+    CONTROL_PUSHES = Counter "bowline_control_plane_pushes_total" []
+        "Responses of the control plane that were taken in.";
+    CONTROL_REJECTED = Counter "bowline_control_plane_rejected_total" []
+        "Pushed resources that were refused, each time they came.";
+    CONTROL_REJECTED_NOW = Gauge "bowline_control_plane_rejected_resources" []
+        "Pushed resources that are refused at the moment: their last good versions are in force.";
+    CONTROL_LAST_PUSH = Gauge "bowline_control_plane_last_push_age_seconds" []
+        "Seconds since the last response of the control plane; missing before the first.";
     DOWNSTREAM_CONNECTIONS = Gauge "bowline_downstream_connections" []
         "Open connections from the app.";
     DOWNSTREAM_ACCEPTS = Counter "bowline_downstream_accepts_total" ["listener"]

@@ -8,13 +8,14 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use bowline_core::Tick;
 
 use super::catalogue::{self as m, Metric};
+use super::control::ControlStatus;
 use super::metrics::{
     BOUNDS_MICROS, Class, DownstreamCounters, Histogram, HistogramTotal, PerWorker, ProxyCounters,
     TunnelCounters, TunnelEnd,
 };
 use crate::descriptors::Full;
 use crate::limiter::{Kind, Shed};
-use crate::snapshot::{Endpoint, Service, Snapshot};
+use crate::snapshot::{Endpoint, Origin, Service, Snapshot};
 
 /// The content type of the page.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -28,6 +29,8 @@ pub struct Sources<'a> {
     pub downstream: Vec<&'a DownstreamCounters>,
     /// The process's own counts.
     pub proxy: &'a ProxyCounters,
+    /// The control plane, where there is one.
+    pub control: Option<&'a ControlStatus>,
     /// The drain has begun.
     pub draining: bool,
     /// When the process started.
@@ -44,6 +47,7 @@ pub fn render(sources: &Sources<'_>) -> String {
     tunnels(&mut page, sources);
     endpoints(&mut page, sources);
     dns(&mut page, sources);
+    control(&mut page, sources);
     downstream(&mut page, sources);
     process(&mut page, sources);
     page.0
@@ -335,8 +339,28 @@ fn endpoints(page: &mut Page, sources: &Sources<'_>) {
     }
 }
 
+fn control(page: &mut Page, sources: &Sources<'_>) {
+    let mut one = |metric: &Metric, value: &dyn Fn(&ControlStatus) -> Option<f64>| {
+        page.family(metric);
+        if let Some(value) = sources.control.and_then(value) {
+            page.sample(metric, &[], value);
+        }
+    };
+    one(&m::CONTROL_CONNECTED, &|control| Some(f64::from(u8::from(control.is_connected()))));
+    one(&m::CONTROL_STREAMS, &|control| Some(control.streams.load(Relaxed) as f64));
+    one(&m::CONTROL_PUSHES, &|control| Some(control.pushes.load(Relaxed) as f64));
+    one(&m::CONTROL_REJECTED, &|control| Some(control.rejected.load(Relaxed) as f64));
+    one(&m::CONTROL_REJECTED_NOW, &|control| Some(control.rejected_now() as f64));
+    one(&m::CONTROL_LAST_PUSH, &ControlStatus::last_push_age);
+}
+
 fn dns(page: &mut Page, sources: &Sources<'_>) {
-    let all = || sources.snapshot.services.iter().filter_map(|s| s.dns.as_ref().map(|dns| (&s.name, dns)));
+    let all = || {
+        sources.snapshot.services.iter().filter_map(|service| match &service.origin {
+            Origin::Dns(dns) => Some((&service.name, dns)),
+            _ => None,
+        })
+    };
     page.family(&m::DNS_LOOKUPS);
     for (service, dns) in all() {
         for (result, count) in dns.lookups.get() {
