@@ -7,8 +7,12 @@ use bowline_api::vip::VipRange;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::DONE;
+use crate::ask::AdminAddr;
 
-/// Checks and describes Bowline meshes.
+/// Where a control plane on this host has its admin pages.
+const CONTROL_ADMIN: &str = "127.0.0.1:18001";
+
+/// Checks and compares Bowline meshes, and tells how a running one is.
 #[derive(Debug, Parser)]
 #[command(
     version,
@@ -18,6 +22,8 @@ Examples:
   bowline check mesh.yaml            is this mesh file right, and what does it mean?
   bowline check mesh/                the same for a folder of files, one per team
   bowline schema > mesh.schema.json  a JSON Schema, for editors that complete and check
+  bowline diff mesh.yaml             what would a running control plane change if it got this file?
+  bowline status                     how is the control plane, who is connected, who is behind?
 
 The least mesh file:
   namespace: hello-world.com
@@ -46,6 +52,8 @@ Examples:
   # yaml-language-server: $schema=./mesh.schema.json    as the first line of a mesh file, for editors"
     )]
     Schema,
+    Diff(DiffArgs),
+    Status(StatusArgs),
 }
 
 /// Check a mesh file, every error at once, and say what it means.
@@ -77,12 +85,78 @@ pub(crate) struct CheckArgs {
     pub(crate) vip_range: VipRange,
 }
 
+/// Compare a mesh file with what a running control plane pushes.
+#[derive(Debug, Args)]
+#[command(
+    long_about = "Compare a mesh file with what a running control plane pushes: which services would come, go or change, \
+                  key by key, and which would lose all their endpoints. Nothing is changed by asking.\n\nThe file is \
+                  checked first, as `bowline check` does.",
+    after_help = "\
+Examples:
+  bowline diff mesh.yaml
+  bowline diff mesh/ --control-admin control.internal:18001
+  bowline diff mesh.yaml --exit-code           in a pipeline: exit code 3 if something would change
+  bowline diff mesh.yaml --output json | jq '.removed[].service'
+
+Exit codes: 0 done, 1 it failed, 2 wrong usage or a wrong mesh; with --exit-code 3 if something would change."
+)]
+pub(crate) struct DiffArgs {
+    /// A mesh file (YAML or JSON), or a folder of them
+    #[arg(value_name = "PATH")]
+    pub(crate) path: PathBuf,
+
+    /// The admin pages of the control plane
+    #[arg(long, value_name = "ADDR", default_value = CONTROL_ADMIN, env = "BOWLINE_CONTROL_ADMIN")]
+    pub(crate) control_admin: AdminAddr,
+
+    /// Exit with 3 if something would change, with 0 only if nothing would
+    #[arg(long)]
+    pub(crate) exit_code: bool,
+
+    /// How the outcome is written
+    #[arg(long, value_enum, default_value_t = Output::Text, env = "BOWLINE_OUTPUT")]
+    pub(crate) output: Output,
+
+    /// The network that pinned VIPs must lie in, as the control plane is told it
+    #[arg(long, value_name = "CIDR", default_value_t = VipRange::DEFAULT, env = "BOWLINE_VIP_RANGE")]
+    pub(crate) vip_range: VipRange,
+}
+
+/// Tell how the control plane and its clients are.
+#[derive(Debug, Args)]
+#[command(
+    long_about = "Tell how a running control plane is: its services and where their endpoints come from, sources that \
+                  can't look, services that are held, and clients with what they have acknowledged. Proxies are asked \
+                  too: those that are named, else the one on this host if there is one. The last line is the verdict.",
+    after_help = "\
+Examples:
+  bowline status
+  bowline status --control-admin control.internal:18001 --proxy-admin 127.0.0.1:15000
+  bowline status --output json | jq .verdict
+
+Exit codes: 0 the control plane and all named proxies have answered, 1 one has not, 2 wrong usage."
+)]
+pub(crate) struct StatusArgs {
+    /// The admin pages of the control plane
+    #[arg(long, value_name = "ADDR", default_value = CONTROL_ADMIN, env = "BOWLINE_CONTROL_ADMIN")]
+    pub(crate) control_admin: AdminAddr,
+
+    /// The admin pages of a proxy; can be given several times, or with commas between them.
+    /// Default: 127.0.0.1:15000, if it answers
+    #[arg(long, value_name = "ADDR", value_delimiter = ',', env = "BOWLINE_PROXY_ADMIN")]
+    pub(crate) proxy_admin: Vec<AdminAddr>,
+
+    /// How the outcome is written
+    #[arg(long, value_enum, default_value_t = Output::Text, env = "BOWLINE_OUTPUT")]
+    pub(crate) output: Output,
+}
+
 /// How an outcome is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Output {
     /// For people
     Text,
-    /// For programs: one JSON object on stdout, whether the mesh is right or wrong
+    /// For programs: one JSON object on stdout, whether all is well or not
     Json,
 }
 

@@ -18,6 +18,12 @@ impl Style {
         Self { colour: stream.is_terminal() && !refused && !dumb }
     }
 
+    /// Without colour.
+    #[cfg(test)]
+    pub(crate) fn plain() -> Self {
+        Self { colour: false }
+    }
+
     /// What a line is about.
     pub(crate) fn strong(self, text: impl fmt::Display) -> String {
         self.paint("1", text)

@@ -49,12 +49,14 @@ fn as_json(loaded: &Loaded) -> serde_json::Value {
     })
 }
 
-fn write_json(value: &serde_json::Value, out: &mut impl Write) -> io::Result<()> {
+/// One JSON value, for programs.
+pub(crate) fn write_json(value: &serde_json::Value, out: &mut impl Write) -> io::Result<()> {
     serde_json::to_writer_pretty(&mut *out, value)?;
     writeln!(out)
 }
 
-fn write_problems(problems: &Problems, style: Style, err: &mut impl Write) -> io::Result<()> {
+/// Every problem, and how many there are.
+pub(crate) fn write_problems(problems: &Problems, style: Style, err: &mut impl Write) -> io::Result<()> {
     for problem in problems {
         write_problem(problem, style, err)?;
     }

@@ -9,6 +9,7 @@ use bowline_api::model::{AppProtocol, AttemptTimeout, BalancingPolicy, Endpoints
 use bowline_api::{Mesh, Service};
 
 use crate::style::Style;
+use crate::words::count;
 
 /// How much there is.
 pub(super) struct Counts {
@@ -197,10 +198,6 @@ fn ejection(service: &Service) -> String {
         outlier.max_ejection_seconds,
         outlier.max_ejection_percent,
     )
-}
-
-fn count(n: usize, one: &str, many: &str) -> String {
-    format!("{n} {}", if n == 1 { one } else { many })
 }
 
 fn time(duration: Duration) -> Seconds {
