@@ -6,8 +6,10 @@
 
 pub mod backend;
 pub mod client;
+pub mod control;
 pub mod crowd;
 pub mod dns;
+pub mod etcd;
 pub mod frames;
 pub mod grpc;
 pub mod h2_backend;
@@ -23,10 +25,13 @@ pub mod sockets;
 pub mod tcp_backend;
 pub mod wait;
 pub mod wire;
+pub mod xds_load;
 
 pub use backend::{Backend, Received, Reply};
 pub use client::Raw;
+pub use control::Control;
 pub use crowd::Crowd;
+pub use etcd::Etcd;
 pub use h2_backend::H2Backend;
 pub use h2_client::H2Client;
 pub use load::Load;

@@ -26,6 +26,8 @@ pub struct Builder {
     args: Vec<String>,
     dir: TempDir,
     mesh: PathBuf,
+    /// It runs on a control plane's pushes; the mesh file is a seed at most.
+    without_mesh: bool,
     range: Range,
     descriptors: Option<u32>,
 }
@@ -76,6 +78,7 @@ impl Builder {
             args: Vec::new(),
             dir,
             mesh,
+            without_mesh: false,
             range: Range::claim(),
             descriptors: None,
         };
@@ -120,6 +123,41 @@ impl Builder {
         self
     }
 
+    /// On the pushes of these control planes, without a mesh file. It binds no VIPs: on one host, two proxies that get
+    /// the same ones would be in each other's way.
+    #[must_use]
+    pub fn control(mut self, urls: &[String]) -> Self {
+        self.without_mesh = true;
+        self.args.extend(["--control".to_owned(), urls.join(","), "--namespace".to_owned()]);
+        self.args.extend([crate::mesh::NAMESPACE.to_owned(), "--no-vip-listeners".to_owned()]);
+        self
+    }
+
+    /// Of another namespace than the tests' own, on a control plane.
+    ///
+    /// # Panics
+    /// It runs without one.
+    #[must_use]
+    pub fn namespace(mut self, namespace: &str) -> Self {
+        let flag = self.args.iter().position(|arg| arg == "--namespace").expect("it runs on a control plane");
+        namespace.clone_into(&mut self.args[flag + 1]);
+        self
+    }
+
+    /// With this mesh as the seed, where it runs on a control plane.
+    #[must_use]
+    pub fn seed(mut self, mesh: impl Into<Mesh>) -> Self {
+        self.without_mesh = false;
+        self.mesh(mesh)
+    }
+
+    /// Registers this backend as an endpoint of a service.
+    #[must_use]
+    pub fn register(self, service: &str, at: SocketAddr) -> Self {
+        let ip = at.ip().to_string();
+        self.arg("--register").arg(format!("{service}={}", at.port())).arg("--register-address").arg(ip)
+    }
+
     /// With so many file descriptors at most.
     #[must_use]
     pub fn descriptors(mut self, most: u32) -> Self {
@@ -154,7 +192,10 @@ impl Builder {
         command.args(["run", "--outbound", "127.0.0.1:0", "--log-format", "json"]);
         command.arg("--admin").arg(&self.admin);
         command.args(["--log-level", "debug", "--vip-range", &self.range.cidr()]);
-        command.arg("--mesh").arg(&self.mesh).args(&self.args);
+        if !self.without_mesh {
+            command.arg("--mesh").arg(&self.mesh);
+        }
+        command.args(&self.args);
         command
     }
 
@@ -220,7 +261,7 @@ pub async fn run_to_end(command: &mut Command) -> Ended {
 }
 
 impl Log {
-    fn of(child: &mut Child) -> Self {
+    pub(crate) fn of(child: &mut Child) -> Self {
         let log = Log::default();
         let into = log.clone();
         let stderr = child.stderr.take().expect("stderr is piped");
@@ -239,7 +280,7 @@ impl Log {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    fn events(&self) -> Vec<Value> {
+    pub(crate) fn events(&self) -> Vec<Value> {
         self.lines().iter().filter_map(|line| serde_json::from_str(line).ok()).collect()
     }
 }

@@ -101,7 +101,9 @@ async fn metrics_are_those_of_the_catalogue() {
                     .collect();
                 assert_eq!(labels, metric.labels, "{}", metric.name);
             }
-            assert!(look == 0 || !family.samples.is_empty(), "{} has no sample", metric.name);
+            // Those of the control plane have no value without one: see the control plane's own tests.
+            let without = look == 0 || metric.name.starts_with("bowline_control_plane_");
+            assert!(without || !family.samples.is_empty(), "{} has no sample", metric.name);
         }
         proxy.get("server", "/").await.expect(200);
         proxy.get("gone", "/").await.expect(503);
