@@ -22,6 +22,7 @@ import os
 import socket
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 from control_stage import NAMESPACE, Control, Stage, answer, answers, expect, finish, wait_for
@@ -119,14 +120,24 @@ async def control_away(stage, control, serving, kind):
 CALLS = ("--rate", 100, "--method", "/test.Echo/Slow", "--tell-every", 0.2)
 
 
+async def port_is_free():
+    """Waits until Envoy's forward proxy can listen: an Envoy that was told to end may not have yet."""
+    deadline = time.monotonic() + 20
+    while True:
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(ENVOY_FORWARD_PROXY)
+                return
+            except OSError as error:
+                if time.monotonic() > deadline:
+                    raise Failed(f"127.0.0.1:15001, where Envoy's forward proxy is to listen, is taken: {error}") from None
+        await asyncio.sleep(0.2)
+
+
 async def check_envoy(stage, protocol="delta"):
     """Envoy, with nothing but the printed bootstrap."""
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(ENVOY_FORWARD_PROXY)
-        except OSError as error:
-            raise Failed(f"127.0.0.1:15001, where Envoy's forward proxy is to listen, is taken: {error}") from None
+    await port_is_free()
     await asyncio.gather(stage.endpoint("http", "server-a", "server-b", "db-a", "db-b", "web-a"),
                          stage.endpoint("grpc", "echo-a", "echo-b"))
     control = Control(stage, {"server": ("http", 5000, ["server-a", "server-b"]),
