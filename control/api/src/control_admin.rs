@@ -45,7 +45,7 @@ pub struct ServiceSnapshot {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct SourceTrouble {
-    /// `mesh`, `dns`, `cloudMap` or `registered`.
+    /// `mesh`, `dns`, `cloudMap` or `registered`; or `zone`, in which names can't be published as they should be.
     pub source: String,
     /// The service; absent: all of the source.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -15,4 +15,4 @@ pub mod vip;
 pub use mesh_file::words::nearest;
 pub use mesh_file::{Loaded, Problem, Problems, load, parse};
 pub use model::{Mesh, Service};
-pub use schema::json_schema;
+pub use schema::{generate as generate_json_schema, json_schema};

@@ -1,4 +1,5 @@
-//! The JSON Schema of a mesh file, made from the model's types.
+//! The JSON Schema of a mesh file, made from the model's types: [`generate`] makes it, and docs/reference keeps what it has
+//! made, which is what programs carry. Making it at each start would cost a proxy a quarter of a megabyte of code.
 //!
 //! It serves three readers: editors, which complete and check by it; [`crate::mesh_file`], which walks files against
 //! it; and the docs. Two keys are our own: `x-not-yet` says what this version does not do yet, and `x-expected` says
@@ -24,13 +25,19 @@ pub fn json_schema() -> Value {
     shared().clone()
 }
 
-/// The same, made once.
+/// The same, read once.
 pub(crate) fn shared() -> &'static Value {
     static SCHEMA: OnceLock<Value> = OnceLock::new();
-    SCHEMA.get_or_init(generate)
+    SCHEMA.get_or_init(|| {
+        serde_json::from_str(include_str!("../../../docs/reference/mesh.schema.json"))
+            .expect("a test compares this file with what is generated")
+    })
 }
 
-fn generate() -> Value {
+/// Makes the schema from the types. After a change of the model `UPDATE_DOCS=1 cargo test -p bowline-api --test reference`
+/// writes it down: twice, since the page that is made from it shows what this program was built with.
+#[must_use]
+pub fn generate() -> Value {
     let mut schema = SchemaSettings::draft2020_12().into_generator().into_root_schema_for::<Mesh>();
     RecursiveTransform(without_null).transform(&mut schema);
     RecursiveTransform(one_line_descriptions).transform(&mut schema);

@@ -11,11 +11,11 @@ use std::net::Ipv4Addr;
 
 use bowline_api::Service;
 use bowline_api::model::Endpoint;
-use envoy_types::pb::envoy::config::cluster::v3::Cluster;
 use envoy_types::pb::google::protobuf::Any;
 use prost::{Message, Name};
 
 use crate::message::METADATA;
+use crate::partial::cluster::Cluster;
 pub(crate) use load::load;
 pub(crate) use standard::{Entry, Routes, Way, listener, routes};
 

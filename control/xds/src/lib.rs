@@ -8,6 +8,7 @@ pub mod kind;
 pub mod lost;
 pub mod message;
 pub mod node;
+mod partial;
 pub mod registration;
 pub mod resource;
 pub mod resources;

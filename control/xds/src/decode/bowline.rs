@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 
 use bowline_api::lenient::read_service;
-use envoy_types::pb::envoy::config::cluster::v3::Cluster;
 use envoy_types::pb::google::protobuf::Any;
 
 use super::{ClusterSpec, EndpointsFrom, unpack};
 use crate::message::Service;
+use crate::partial::cluster::Cluster;
 
 /// Reads the service in a cluster.
 pub(super) fn cluster(cluster: &Cluster, metadata: &Any, namespace: &str) -> Result<ClusterSpec, String> {

@@ -4,16 +4,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 
 use bowline_api::model::{Endpoint, MAX_WEIGHT};
-use envoy_types::pb::envoy::config::core::v3::address::Address as AddressKind;
-use envoy_types::pb::envoy::config::core::v3::socket_address::{PortSpecifier, Protocol};
-use envoy_types::pb::envoy::config::core::v3::{Address, HealthStatus, Metadata};
-use envoy_types::pb::envoy::config::endpoint::v3::lb_endpoint::HostIdentifier;
-use envoy_types::pb::envoy::config::endpoint::v3::{ClusterLoadAssignment, LbEndpoint};
+use envoy_types::pb::envoy::config::core::v3::HealthStatus;
+use envoy_types::pb::envoy::config::core::v3::socket_address::Protocol;
 use envoy_types::pb::google::protobuf::Any;
 use envoy_types::pb::google::protobuf::value::Kind;
 
 use super::unpack;
 use crate::encode::load::LABELS;
+use crate::partial::endpoint::{ClusterLoadAssignment, HostIdentifier, LbEndpoint};
+use crate::partial::{Address, AddressKind, Metadata, PortSpecifier};
 
 /// Reads the endpoints of that name, in the order of their addresses. None at all are legal; the same address twice,
 /// port 0, and addresses that nobody can be called at are not. Weights above 1000 are scaled down together.

@@ -4,21 +4,15 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use bowline_api::Service;
 use bowline_api::model::{AppProtocol, ClientAlias};
-use envoy_types::pb::envoy::config::listener::v3::filter::ConfigType;
-use envoy_types::pb::envoy::config::listener::v3::{Filter, Listener};
-use envoy_types::pb::envoy::config::route::v3::route::Action;
-use envoy_types::pb::envoy::config::route::v3::route_action::ClusterSpecifier;
-use envoy_types::pb::envoy::config::route::v3::route_match::PathSpecifier;
-use envoy_types::pb::envoy::config::route::v3::{Route, RouteAction, RouteConfiguration, VirtualHost};
-use envoy_types::pb::envoy::extensions::filters::network::http_connection_manager::v3::HttpConnectionManager;
-use envoy_types::pb::envoy::extensions::filters::network::http_connection_manager::v3::http_connection_manager::RouteSpecifier;
-use envoy_types::pb::envoy::extensions::filters::network::tcp_proxy::v3::TcpProxy;
-use envoy_types::pb::envoy::extensions::filters::network::tcp_proxy::v3::tcp_proxy::ClusterSpecifier as TcpCluster;
 use envoy_types::pb::google::protobuf::Any;
 
 use super::policies::Policies;
 use crate::decode::load::socket_address;
 use crate::decode::unpack;
+use crate::partial::listener::{
+    Filter, HttpConnectionManager, Listener, RouteSpecifier, TcpCluster, TcpProxy,
+};
+use crate::partial::route::{ClusterSpecifier, Route, RouteAction, RouteConfiguration, VirtualHost};
 
 const TLS: &str = "envoy.transport_sockets.tls";
 
@@ -200,7 +194,7 @@ fn vip(at: SocketAddr) -> Option<Ipv4Addr> {
 }
 
 fn through(filter: &Filter) -> Result<Option<Goes>, String> {
-    let Some(ConfigType::TypedConfig(any)) = &filter.config_type else { return Ok(None) };
+    let Some(any) = &filter.typed_config else { return Ok(None) };
     if any.type_url.ends_with(".HttpConnectionManager") {
         return http(&unpack(any)?).map(Some);
     }
@@ -248,14 +242,14 @@ fn virtual_host(host: &VirtualHost) -> Result<Option<Host>, String> {
     let mut all: Option<(&RouteAction, &str)> = None;
     let mut clusters: Vec<&str> = Vec::new();
     for route in &host.routes {
-        let Some(Action::Route(action)) = &route.action else { continue };
+        let Some(action) = &route.route else { continue };
         let cluster = match &action.cluster_specifier {
             Some(ClusterSpecifier::Cluster(cluster)) => cluster.as_str(),
             Some(ClusterSpecifier::WeightedClusters(weighted)) => match weighted.clusters.as_slice() {
                 [one] => one.name.as_str(),
                 _ => return Err("it spreads requests over several clusters".to_owned()),
             },
-            _ => return Err("a route has no cluster by name".to_owned()),
+            None => return Err("a route has no cluster by name".to_owned()),
         };
         clusters.push(cluster);
         if all.is_none() && is_for_all(route) {
@@ -277,10 +271,7 @@ fn virtual_host(host: &VirtualHost) -> Result<Option<Host>, String> {
 
 fn is_for_all(route: &Route) -> bool {
     let Some(matches) = &route.r#match else { return false };
-    let any_path = match &matches.path_specifier {
-        Some(PathSpecifier::Prefix(prefix)) => prefix.is_empty() || prefix == "/",
-        _ => false,
-    };
+    let any_path = matches.prefix.as_ref().is_some_and(|prefix| prefix.is_empty() || prefix == "/");
     any_path
         && matches.headers.is_empty()
         && matches.query_parameters.is_empty()

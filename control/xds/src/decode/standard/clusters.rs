@@ -4,17 +4,16 @@ use std::collections::BTreeMap;
 
 use bowline_api::Service;
 use bowline_api::model::{AppProtocol, BalancingPolicy, Endpoints, Limits, OutlierDetection, Seconds};
-use envoy_types::pb::envoy::config::cluster::v3::Cluster;
-use envoy_types::pb::envoy::config::cluster::v3::cluster::{ClusterDiscoveryType, DiscoveryType, LbPolicy};
+use envoy_types::pb::envoy::config::cluster::v3::cluster::{DiscoveryType, LbPolicy};
 use envoy_types::pb::envoy::config::core::v3::RoutingPriority;
-use envoy_types::pb::envoy::extensions::upstreams::http::v3::HttpProtocolOptions;
-use envoy_types::pb::envoy::extensions::upstreams::http::v3::http_protocol_options::UpstreamProtocolOptions;
-use envoy_types::pb::envoy::extensions::upstreams::http::v3::http_protocol_options::explicit_http_config::ProtocolConfig;
 use envoy_types::pb::google::protobuf::UInt32Value;
 
 use super::policies::seconds;
 use crate::decode::bowline::endpoints_name;
 use crate::decode::{ClusterSpec, EndpointsFrom, load, unpack};
+use crate::partial::cluster::{
+    Cluster, DiscoveryKind, HttpProtocolOptions, ProtocolConfig, UpstreamProtocolOptions,
+};
 
 const HTTP_OPTIONS: &str = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
 const RAW: &str = "envoy.transport_sockets.raw_buffer";
@@ -52,8 +51,8 @@ pub(in crate::decode) fn cluster(cluster: &Cluster) -> Result<ClusterSpec, Strin
 
 fn source(cluster: &Cluster) -> Result<EndpointsFrom, String> {
     let kind = match cluster.cluster_discovery_type {
-        Some(ClusterDiscoveryType::Type(kind)) => DiscoveryType::try_from(kind).ok(),
-        Some(ClusterDiscoveryType::ClusterType(_)) => None,
+        Some(DiscoveryKind::Type(kind)) => DiscoveryType::try_from(kind).ok(),
+        Some(DiscoveryKind::ClusterType(_)) => None,
         None => Some(DiscoveryType::Static),
     };
     match kind {
@@ -107,7 +106,7 @@ fn protocol(cluster: &Cluster) -> Result<Option<AppProtocol>, String> {
         }
         return Ok(None);
     }
-    #[expect(deprecated, reason = "others still write it")]
+    // Deprecated, but others still write it.
     let old = cluster.http2_protocol_options.is_some();
     Ok(old.then_some(AppProtocol::Http2))
 }

@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use bowline_api::model::{RetryOn, Seconds};
-use envoy_types::pb::envoy::config::route::v3::{RetryPolicy, RouteAction};
 use envoy_types::pb::google::protobuf::Duration as PbDuration;
+
+use crate::partial::route::{RetryPolicy, RouteAction};
 
 /// The most retries that a service can have.
 const MAX_RETRIES: u32 = 10;
