@@ -6,9 +6,9 @@
 
 mod ask;
 mod name;
+mod resolver;
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bowline_api::model::{DnsSource, Endpoint};
@@ -20,6 +20,7 @@ use self::ask::Asker;
 pub use self::name::{
     Failure, Found, Host, Learned, MAX_BACKOFF, MAX_ENDPOINTS, MAX_TTL, MIN_TTL, Name, News, Outcome,
 };
+pub use self::resolver::{Resolver, Servers, is_ours};
 
 /// The names of all services whose endpoints come from DNS.
 #[derive(Debug)]
@@ -50,10 +51,9 @@ pub struct Update {
 }
 
 impl Dns {
-    /// Without any name. `server`: asked instead of those that the system is configured with (`/etc/resolv.conf`, and
-    /// `/etc/hosts`, both read again when they change). Addresses in `vips` are never endpoints.
-    pub fn new(server: Option<SocketAddr>, vips: VipRange) -> Self {
-        Dns { asker: Arc::new(Asker::new(server)), vips, services: BTreeMap::new(), answers: JoinSet::new() }
+    /// Without any name. Addresses in `vips` are never endpoints.
+    pub fn new(servers: Servers, vips: VipRange) -> Self {
+        Dns { asker: Arc::new(Asker::new(servers)), vips, services: BTreeMap::new(), answers: JoinSet::new() }
     }
 
     /// From now on these services' names are looked up, and no others. Those that stay keep what is known of them; new

@@ -26,7 +26,7 @@ pub struct DnsSource {
 impl DnsSource {
     /// `resolver`: asked instead of the system's. Addresses in `vips` are never endpoints.
     pub fn new(resolver: Option<SocketAddr>, vips: VipRange) -> Self {
-        DnsSource { dns: Dns::new(resolver, vips), troubled: BTreeSet::new() }
+        DnsSource { dns: Dns::new(resolver.into(), vips), troubled: BTreeSet::new() }
     }
 
     /// From now on the names of this mesh are looked up; gives the troubles that are none any more, since nobody asks.

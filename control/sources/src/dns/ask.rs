@@ -1,17 +1,12 @@
 //! Asking DNS servers, by way of hickory-resolver.
 
-use std::fs;
-use std::net::{IpAddr, SocketAddr};
-use std::sync::{Mutex, PoisonError};
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use bowline_api::model::{DnsRecordType, DnsSource};
 use hickory_resolver::TokioResolver;
-use hickory_resolver::config::{
-    ConnectionConfig, NameServerConfig, ResolveHosts, ResolverConfig, ResolverOpts,
-};
+use hickory_resolver::config::ResolverOpts;
 use hickory_resolver::lookup::Lookup;
-use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::net::{DnsError, NetError};
 use hickory_resolver::proto::rr::rdata::SRV;
 use hickory_resolver::proto::rr::{RData, RecordType};
@@ -19,6 +14,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use super::name::{Failure, Found, Host, MAX_ENDPOINTS, MAX_TTL, MIN_TTL, Outcome};
+use super::resolver::{Resolver, Servers};
 
 /// Names that are looked up at a time; the others wait.
 const AT_A_TIME: usize = 32;
@@ -26,39 +22,22 @@ const AT_A_TIME: usize = 32;
 const HOSTS_AT_A_TIME: usize = 8;
 /// A look-up that takes longer has failed; the timeouts and attempts in `/etc/resolv.conf` apply within.
 const WITHIN: Duration = Duration::from_secs(20);
-/// How long a server that was named on the command line has for an answer.
-const SERVER_TIMEOUT: Duration = Duration::from_secs(2);
-/// How often the system's configuration is looked at for change, at most.
-const CONFIG_EVERY: Duration = Duration::from_secs(2);
 /// When an SRV answer is looked up again of which a host could not be resolved.
 const FAILED_HOST_AGAIN: Duration = Duration::from_secs(5);
 /// Answers that are kept for other services with the same name, and for hosts that several SRV records name.
 const CACHED: u64 = 1024;
 
 /// Whoever answers our questions.
+#[derive(Debug)]
 pub(super) struct Asker {
-    server: Option<SocketAddr>,
+    resolver: Resolver,
     places: Semaphore,
-    current: Mutex<Option<Current>>,
-}
-
-/// A resolver and what it was made from.
-struct Current {
-    resolver: TokioResolver,
-    files: Vec<Option<Vec<u8>>>,
-    looked: Instant,
-}
-
-impl std::fmt::Debug for Asker {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Asker").field("server", &self.server).finish_non_exhaustive()
-    }
 }
 
 impl Asker {
-    /// Asks `server`, or those that the system is configured with.
-    pub(super) fn new(server: Option<SocketAddr>) -> Self {
-        Asker { server, places: Semaphore::new(AT_A_TIME), current: Mutex::new(None) }
+    /// Asks these servers.
+    pub(super) fn new(servers: Servers) -> Self {
+        Asker { resolver: Resolver::new(servers, bounded), places: Semaphore::new(AT_A_TIME) }
     }
 
     /// One look-up.
@@ -66,61 +45,13 @@ impl Asker {
         let Ok(_place) = self.places.acquire().await else {
             return Outcome::Failed(Failure::other("nobody asks any more"));
         };
-        let resolver = match self.resolver() {
+        let resolver = match self.resolver.current() {
             Ok(resolver) => resolver,
             Err(error) => return Outcome::Failed(Failure::other(format!("no resolver: {error}"))),
         };
         tokio::time::timeout(WITHIN, look_up(&resolver, source))
             .await
             .unwrap_or_else(|_| Outcome::Failed(Failure::timeout()))
-    }
-
-    /// The resolver of the configuration as of now.
-    fn resolver(&self) -> Result<TokioResolver, NetError> {
-        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
-        let now = Instant::now();
-        if let Some(known) = &mut *current {
-            if self.server.is_some() || now.duration_since(known.looked) < CONFIG_EVERY {
-                return Ok(known.resolver.clone());
-            }
-            known.looked = now;
-            // One that can't be read, or is empty while it is rewritten, is no reason to forget the last one.
-            if files() == known.files {
-                return Ok(known.resolver.clone());
-            }
-        }
-        let files = if self.server.is_some() { Vec::new() } else { files() };
-        match (self.make(), &mut *current) {
-            (Ok(resolver), current) => {
-                *current = Some(Current { resolver: resolver.clone(), files, looked: now });
-                Ok(resolver)
-            }
-            (Err(error), Some(known)) => {
-                tracing::debug!(%error, "the system's DNS configuration can't be used: the last one stays");
-                Ok(known.resolver.clone())
-            }
-            (Err(error), None) => Err(error),
-        }
-    }
-
-    fn make(&self) -> Result<TokioResolver, NetError> {
-        let mut builder = match self.server {
-            Some(server) => {
-                let connections = [ConnectionConfig::udp(), ConnectionConfig::tcp()].map(|mut connection| {
-                    connection.port = server.port();
-                    connection
-                });
-                let server = NameServerConfig::new(server.ip(), true, connections.into());
-                let config = ResolverConfig::from_name_servers(vec![server]);
-                let mut builder = TokioResolver::builder_with_config(config, TokioRuntimeProvider::default());
-                builder.options_mut().use_hosts_file = ResolveHosts::Never;
-                builder.options_mut().timeout = SERVER_TIMEOUT;
-                builder
-            }
-            None => TokioResolver::builder_tokio()?,
-        };
-        bounded(builder.options_mut());
-        builder.build()
     }
 }
 
@@ -131,11 +62,6 @@ fn bounded(options: &mut ResolverOpts) {
     options.positive_max_ttl = Some(MAX_TTL);
     // Shorter than the shortest backoff, so that each look-up of a name that was missing is a real one.
     options.negative_max_ttl = Some(MIN_TTL / 2);
-}
-
-/// What the system's resolver is made from.
-fn files() -> Vec<Option<Vec<u8>>> {
-    ["/etc/resolv.conf", "/etc/hosts"].into_iter().map(|path| fs::read(path).ok()).collect()
 }
 
 async fn look_up(resolver: &TokioResolver, source: &DnsSource) -> Outcome {
