@@ -1,5 +1,9 @@
 //! The process: everything is made and joined here.
 
+mod ending;
+mod listeners;
+mod names;
+
 use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -7,21 +11,27 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use bowline_sources::dns::Servers;
 use clap::Parser;
+use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::{Notify, mpsc};
-use tokio::time::Instant;
+use tokio::sync::{Notify, mpsc, watch};
 
+use self::ending::InFront;
+use self::listeners::{accept_inbound, beside, bind_inbound, keep_vips};
+use self::names::Names;
 use crate::admin::{self, Access, Admin};
 use crate::clock::Clock;
-use crate::config::{Cli, Command, Health, Run};
+use crate::config::{self, Cli, Command, Health, Registration, Run};
 use crate::descriptors;
 use crate::discovery::{ControlConfig, Discovery, Refused, Target};
-use crate::drain::{self, Drain, Phase};
+use crate::drain::{self, Drain};
 use crate::ecs;
 use crate::listen::Arrival;
 use crate::listen::accept::{VipListeners, Workers, accept, bind};
-use crate::register::{self, Task, Withdrawn};
+use crate::listen::inbound::Apps;
+use crate::redirect;
+use crate::register::{self, Announced, Task};
 use crate::report;
 use crate::snapshot::{Published, Snapshot};
 use crate::telemetry::control::ControlStatus;
@@ -31,10 +41,6 @@ use crate::worker::{self, Shared};
 
 /// Wrong usage or an invalid mesh file.
 const USAGE: u8 = 2;
-/// How long no connection must have been open for the app to count as gone.
-const QUIET: Duration = Duration::from_secs(2);
-/// How often VIP listeners that could not be bound are tried again.
-const REBIND_EVERY: Duration = Duration::from_secs(5);
 
 /// The program: `args` begin with its own name.
 pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
@@ -56,6 +62,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     match cli.command {
         Command::Run(config) => runtime.block_on(run(&config)),
         Command::Health(config) => runtime.block_on(health(&config)),
+        Command::SetupRedirect(config) => redirect::run(&config),
     }
 }
 
@@ -82,7 +89,16 @@ async fn run(config: &Run) -> ExitCode {
         }
     };
     let control = task.as_ref().map(|_| Arc::new(ControlStatus::new()));
-    let (discovery, snapshot) = match open(config, task.as_ref(), control.as_ref(), seed).await {
+    // Before anything else: the control plane's own name may have to be looked up through it.
+    let names = match Names::start(config).await {
+        Ok(names) => names,
+        Err(error) => {
+            tracing::error!("not started: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let servers = names.servers(config);
+    let (discovery, snapshot) = match open(config, task.as_ref(), control.as_ref(), servers, seed).await {
         Ok(opened) => opened,
         Err(Refused(why)) => {
             eprintln!("{why}");
@@ -99,7 +115,7 @@ async fn run(config: &Run) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let begin = Begin { log, started, discovery, snapshot, control, task, seed };
+    let begin = Begin { log, started, discovery, snapshot, control, task, names, seed };
     match Running::start(config, begin).await {
         Ok(running) => running.until_drained(signals, Duration::from_secs(config.drain_seconds)).await,
         Err(error) => {
@@ -122,12 +138,14 @@ async fn task(config: &Run) -> Result<Option<Task>, String> {
         Err(error) => Err(format!("{}: {error}", file.display())),
     };
     let mut tokens = config.control_token_file.iter().map(read).collect::<Result<Vec<_>, _>>()?;
+    tokens.extend(config.control_token.clone());
     let targets = |tokens: &[String]| {
         let target = |url: &String| Target::new(url, tokens, config.control_ca.as_deref());
         config.control.iter().map(target).collect::<Result<Vec<_>, _>>()
     };
     let for_pushes = targets(&tokens)?;
     tokens.extend(config.register_token_file.as_ref().map(read).transpose()?);
+    tokens.extend(config.register_token.clone());
     let registrars = targets(&tokens)?;
     let place = ecs::place().await;
     let node_id = config.node_id.clone().unwrap_or_else(|| {
@@ -149,10 +167,11 @@ async fn open(
     config: &Run,
     task: Option<&Task>,
     control: Option<&Arc<ControlStatus>>,
+    resolver: Servers,
     seed: u64,
 ) -> Result<(Discovery, Snapshot), Refused> {
     let state_dir = config.state_dir.as_deref();
-    let (range, resolver) = (config.vip_range, config.resolver);
+    let range = config.vip_range;
     let (Some(task), Some(control)) = (task, control) else {
         // The flags are so made that there is one where there is no control plane.
         let mesh = config.mesh.as_deref().unwrap_or_else(|| Path::new("mesh.yaml"));
@@ -183,6 +202,14 @@ impl Signals {
             interrupt: signal(SignalKind::interrupt())?,
         })
     }
+
+    /// Waits for the next one: whether somebody at a terminal has sent it.
+    async fn next(&mut self) -> bool {
+        tokio::select! {
+            _ = self.terminate.recv() => false,
+            _ = self.interrupt.recv() => true,
+        }
+    }
 }
 
 /// What a proxy begins with.
@@ -193,32 +220,42 @@ struct Begin {
     snapshot: Snapshot,
     control: Option<Arc<ControlStatus>>,
     task: Option<Task>,
+    names: Names,
     seed: u64,
 }
 
 /// A proxy at work.
 struct Running {
-    withdrawn: Option<Withdrawn>,
     workers: Workers,
+    in_front: InFront,
     drain: Drain,
     begin_drain: Arc<Notify>,
+    names: Names,
 }
 
 impl Running {
     async fn start(config: &Run, begin: Begin) -> io::Result<Self> {
-        let Begin { log, started, discovery, snapshot, control, task, seed } = begin;
+        let Begin { log, started, discovery, snapshot, control, task, names, seed } = begin;
         let admin_listener = bind(config.admin)?;
         let outbound = bind(config.outbound)?;
+        let outbound6 = beside(outbound.local_addr()?);
+        let inbound = bind_inbound(&config.inbound)?;
         let metrics_listener = config.metrics.map(bind).transpose()?;
         let budget = descriptors::init(config.max_connections.map(|most| most as usize));
         let (drain, signal) = drain::channel();
+        // Callers are sent away first, and the app is served last.
+        let (in_front, callers) = drain::channel();
         let published = Arc::new(Published::new(snapshot));
-        let listeners = [Some(&admin_listener), Some(&outbound), metrics_listener.as_ref()]
-            .into_iter()
-            .flatten()
-            .map(|listener| listener.local_addr())
-            .collect::<io::Result<_>>()?;
-        let shared = Shared { published: published.clone(), drain: signal.clone(), listeners };
+        let listeners =
+            [Some(&admin_listener), Some(&outbound), outbound6.as_ref(), metrics_listener.as_ref()]
+                .into_iter()
+                .flatten()
+                .map(|listener| listener.local_addr())
+                .chain(inbound.iter().map(|(listener, _)| listener.local_addr()))
+                .chain(names.addr().map(Ok))
+                .collect::<io::Result<_>>()?;
+        let shared =
+            Shared { published: published.clone(), drain: signal, listeners, vip_range: config.vip_range };
         let workers = (0..config.workers)
             .map(|id| worker::spawn(id, shared.clone(), seed.wrapping_add(id.into())))
             .collect::<io::Result<Vec<_>>>()?;
@@ -232,6 +269,8 @@ impl Running {
             services = snapshot.services.len(),
             outbound = %outbound.local_addr()?,
             admin = %admin_listener.local_addr()?,
+            inbound = addresses(&inbound)?.map(tracing::field::display),
+            dns = names.addr().map(tracing::field::display),
             metrics = metrics_listener.as_ref().map(|l| l.local_addr()).transpose()?.map(tracing::field::display),
             workers = config.workers,
             max_connections = budget.max_connections,
@@ -246,13 +285,16 @@ impl Running {
                  --metrics serves health and metrics alone"
             );
         }
+        let ports = config.register.iter().map(|one| (one.port, one.service.clone())).collect();
+        let apps = Arc::new(Apps::new(ports, published.clone()));
         let (commands, asked) = mpsc::channel(16);
         let admin = Arc::new(Admin {
             commands,
             published: published.clone(),
             workers: workers.clone(),
             counters: counters.clone(),
-            drain: signal.clone(),
+            drain: callers.clone(),
+            apps: apps.clone(),
             control,
             begin_drain: begin_drain.clone(),
             log,
@@ -261,16 +303,20 @@ impl Running {
         });
         let vips = (!config.no_vip_listeners).then(|| VipListeners::new(workers.clone()));
         let published_for_reports = published.clone();
-        let (changed, changes) = mpsc::channel(1);
+        let (changed, changes) = watch::channel(());
         if let Some(vips) = vips {
-            let published = published.clone();
-            tokio::spawn(keep_vips(vips, published, changes));
+            tokio::spawn(keep_vips(vips, published.clone(), changes.clone()));
+        }
+        names.mesh.are_in(published.clone());
+        if let Some(hosts) = names.hosts.clone() {
+            tokio::spawn(hosts.keep(published.clone(), changes));
         }
         tokio::spawn(discovery.follow(published, counters, asked, move |_| {
-            // Full means that a look is due already.
-            let _ = changed.try_send(());
+            let _ = changed.send(());
         }));
-        tokio::spawn(accept(outbound, Arrival::ForwardProxy, workers.clone()));
+        for listener in [Some(outbound), outbound6].into_iter().flatten() {
+            tokio::spawn(accept(listener, Arrival::ForwardProxy, workers.clone()));
+        }
         if let Some(listener) = metrics_listener {
             tokio::spawn(admin::serve(listener, admin.clone(), Access::ReadOnly));
         }
@@ -279,85 +325,32 @@ impl Running {
             let reports = report::run(task.targets.clone(), task.node(), published_for_reports, seed);
             tokio::spawn(reports);
         }
+        let announced = announced(config, &inbound)?;
         let withdrawn = task
-            .filter(|_| !config.register.is_empty())
-            .map(|task| register::keep(config.register.clone(), &task, &signal, seed));
-        Ok(Running { withdrawn, workers, drain, begin_drain })
-    }
-
-    /// Serves until somebody wants the proxy to end, then ends it in good order.
-    async fn until_drained(self, signals: Signals, grace: Duration) -> ExitCode {
-        let Signals { mut terminate, mut interrupt } = signals;
-        let at_a_terminal = tokio::select! {
-            _ = terminate.recv() => false,
-            () = self.begin_drain.notified() => false,
-            _ = interrupt.recv() => true,
-        };
-        tracing::info!(connections = self.connections(), "draining");
-        self.drain.advance(Phase::Leaving);
-        let ended = self.end(at_a_terminal, grace);
-        tokio::select! {
-            () = ended => {}
-            _ = terminate.recv() => tracing::warn!("second signal: ending at once"),
-            _ = interrupt.recv() => tracing::warn!("second signal: ending at once"),
-        }
-        tracing::info!("bye");
-        ExitCode::SUCCESS
-    }
-
-    async fn end(&self, at_a_terminal: bool, grace: Duration) {
-        let deadline = Instant::now() + grace;
-        // First of all: nobody is to be sent here any more.
-        if let Some(mut withdrawn) = self.withdrawn.clone() {
-            withdrawn.wait().await;
-        }
-        if at_a_terminal {
-            // Whoever pressed Ctrl-C waits for nothing but requests.
-            if self.connections() > 0 {
-                tokio::time::sleep(QUIET.min(grace)).await;
-            }
-        } else {
-            self.app_has_gone(deadline).await;
-        }
-        self.drain.advance(Phase::Closing);
-        while self.connections() > 0 && Instant::now() < deadline {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-        if self.connections() > 0 {
-            tracing::warn!(connections = self.connections(), "connections are cut: the drain time is over");
-        }
-        self.drain.advance(Phase::Ended);
-    }
-
-    /// Waits until no connection has been open for a while. An orchestrator may have stopped the app in the same moment,
-    /// and while the app finishes its work it must reach others. A connection that it keeps, idle or not, tells that it
-    /// is there: its kernel closes them when it has gone.
-    async fn app_has_gone(&self, deadline: Instant) {
-        let mut last_seen = Instant::now();
-        while last_seen.elapsed() < QUIET && Instant::now() < deadline {
-            if self.connections() > 0 {
-                last_seen = Instant::now();
-            }
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    }
-
-    fn connections(&self) -> i64 {
-        self.workers.iter().map(|worker| worker.counters.connections.get()).sum()
+            .filter(|_| !announced.is_empty())
+            .map(|task| register::keep(announced, &task, &callers, seed));
+        let accepting = accept_inbound(inbound, &apps, &callers, &workers);
+        let in_front = InFront { drain: in_front, accepting, apps, withdrawn };
+        Ok(Running { workers, in_front, drain, begin_drain, names })
     }
 }
 
-/// Keeps the VIP listeners in step with the mesh.
-async fn keep_vips(mut vips: VipListeners, published: Arc<Published>, mut changes: mpsc::Receiver<()>) {
-    loop {
-        let missing = vips.update(&published.current());
-        if missing == 0 {
-            if changes.recv().await.is_none() {
-                return;
-            }
-        } else {
-            // Whoever has the port may let go of it.
-            let _ = tokio::time::timeout(REBIND_EVERY, changes.recv()).await;
-        }
-    }
+/// Where the app's callers are accepted, for the log.
+fn addresses(inbound: &[(TcpListener, config::Inbound)]) -> io::Result<Option<String>> {
+    let list: Vec<_> =
+        inbound.iter().map(|(listener, _)| listener.local_addr()).collect::<io::Result<_>>()?;
+    let text = list.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
+    Ok(Some(text).filter(|text| !text.is_empty()))
+}
+
+/// What is registered: where callers are to come in front of the app, they are told that port.
+fn announced(config: &Run, inbound: &[(TcpListener, config::Inbound)]) -> io::Result<Vec<Announced>> {
+    let port = |app: u16| {
+        let in_front = inbound.iter().find(|(_, one)| one.app.is_some_and(|addr| addr.port() == app));
+        in_front.map_or(Ok(app), |(listener, _)| listener.local_addr().map(|addr| addr.port()))
+    };
+    let announced = |registration: &Registration| {
+        Ok(Announced { port: port(registration.port)?, registration: registration.clone() })
+    };
+    config.register.iter().map(announced).collect()
 }

@@ -1,13 +1,17 @@
 //! What a proxy process is started with. What can change while it runs is the mesh model (bowline-api), not this.
 
+mod inbound;
+pub mod redirect;
 mod registration;
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use bowline_api::vip::VipRange;
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 
+pub use self::inbound::Inbound;
+pub use self::redirect::SetupRedirect;
 pub use self::registration::Registration;
 
 /// The sidecar of the Bowline service mesh.
@@ -30,6 +34,7 @@ Examples:
   curl -x http://127.0.0.1:15001 http://server.hello-world.com:5000/
                                                 call a service through the HTTP forward proxy
   bowline-proxy health                          exit 0 if the proxy on this host is ready: a container health check
+  bowline-proxy setup-redirect                  let the kernel lead connections to VIPs to the proxy (needs NET_ADMIN)
   bowline check mesh.yaml                       find every mistake in a mesh file before a proxy gets it";
 
 /// The commands of `bowline-proxy`.
@@ -39,16 +44,18 @@ pub enum Command {
     Run(Box<Run>),
     /// Exit 0 if the proxy is ready, 1 if it is not: for a container health check in an image without a shell.
     Health(Health),
+    /// Install the rules that lead an app's connections to the proxy, or remove them, and exit: for an init container.
+    SetupRedirect(Box<SetupRedirect>),
 }
 
 /// Flags of `bowline-proxy run`. Each has an environment variable, because task definitions speak env.
 #[derive(Clone, Debug, Args)]
-#[command(after_help = RUN_HELP)]
+#[command(after_help = RUN_HELP, group(ArgGroup::new("where the mesh comes from").args(["mesh", "control"]).required(true).multiple(true)))]
 pub struct Run {
     /// The mesh file (YAML or JSON), or a folder of them. It is watched: a valid change is taken up within half a
     /// second without losing a request, an invalid one is logged and the last good mesh stays. With `--control` it is
     /// only the seed: what is known until the control plane has answered for the first time.
-    #[arg(long, env = "BOWLINE_MESH", value_name = "PATH", required_unless_present = "control")]
+    #[arg(long, env = "BOWLINE_MESH", value_name = "PATH")]
     pub mesh: Option<PathBuf>,
 
     /// The control plane (`http://HOST:PORT`, or `https://` with `--control-ca`). Given several times, or with commas
@@ -95,6 +102,29 @@ pub struct Run {
     #[arg(long, env = "BOWLINE_CONTROL_TOKEN_FILE", value_name = "FILE", requires = "control")]
     pub control_token_file: Option<PathBuf>,
 
+    /// The same two tokens themselves, for orchestrators that hand secrets over in variables (ECS `secrets`). On a command
+    /// line everybody on the host could read them.
+    #[arg(
+        long,
+        env = "BOWLINE_CONTROL_TOKEN",
+        value_name = "TOKEN",
+        requires = "control",
+        hide_env_values = true,
+        conflicts_with = "control_token_file"
+    )]
+    pub control_token: Option<String>,
+
+    /// See --control-token.
+    #[arg(
+        long,
+        env = "BOWLINE_REGISTER_TOKEN",
+        value_name = "TOKEN",
+        requires = "control",
+        hide_env_values = true,
+        conflicts_with = "register_token_file"
+    )]
+    pub register_token: Option<String>,
+
     /// The authority (PEM) that has signed the control plane's certificate.
     #[arg(long, env = "BOWLINE_CONTROL_CA", value_name = "FILE", requires = "control")]
     pub control_ca: Option<PathBuf>,
@@ -107,9 +137,19 @@ pub struct Run {
     #[arg(long, env = "BOWLINE_ZONE", value_name = "ZONE")]
     pub zone: Option<String>,
 
-    /// Where apps reach the HTTP forward proxy (HTTP_PROXY). Port 0 takes a free port and logs it.
+    /// Where apps reach the HTTP forward proxy (HTTP_PROXY), and where redirected connections come (setup-redirect): on
+    /// 127.0.0.1 the same port of [::1] is bound as well. Port 0 takes a free port and logs it.
     #[arg(long, env = "BOWLINE_OUTBOUND", value_name = "ADDR", default_value = "127.0.0.1:15001")]
     pub outbound: SocketAddr,
+
+    /// Stand in front of the app for its callers: ADDR=PORT passes what comes to ADDR on to the app's port on 127.0.0.1
+    /// (or ADDR=IP:PORT), as ingressPortOverride does; ADDR alone takes connections that are redirected there
+    /// (0.0.0.0:15006, see setup-redirect --inbound-ports). What is spoken is detected, or said: `,protocol=tcp` (or http,
+    /// http2, grpc). HTTP requests get the caller's address in x-forwarded-for; `,proxy-protocol=send` tells it to a TCP
+    /// app, `=accept` takes it from a load balancer. A service that is registered on the app's port is announced with
+    /// ADDR's port. Can be given several times; in the variable, with spaces between them. Off by default.
+    #[arg(long, env = "BOWLINE_INBOUND", value_name = "ADDR[=PORT]", value_delimiter = ' ')]
+    pub inbound: Vec<Inbound>,
 
     /// Where health, metrics and the other admin pages are served. Keep it on loopback: it can change the proxy.
     #[arg(long, env = "BOWLINE_ADMIN", value_name = "ADDR", default_value = "127.0.0.1:15000")]
@@ -126,6 +166,23 @@ pub struct Run {
     /// Bind no VIP listeners: the HTTP forward proxy is the only way in.
     #[arg(long, env = "BOWLINE_NO_VIP_LISTENERS")]
     pub no_vip_listeners: bool,
+
+    /// Be the DNS server of the app, over UDP and TCP: names of the mesh are answered with their VIPs as soon as they are
+    /// declared, all others by the system's DNS servers. 15053 is the usual port; 53 where /etc/resolv.conf can name it.
+    /// Off by default.
+    #[arg(long, env = "BOWLINE_DNS", value_name = "ADDR")]
+    pub dns: Option<SocketAddr>,
+
+    /// Who is asked for names outside of the mesh: IP or IP:PORT; with commas between several. Default: the servers in
+    /// /etc/resolv.conf, without the one of this proxy.
+    #[arg(long, env = "BOWLINE_DNS_UPSTREAM", value_name = "ADDR", value_delimiter = ',', requires = "dns",
+          value_parser = dns_server)]
+    pub dns_upstream: Vec<SocketAddr>,
+
+    /// Keep the mesh's names and VIPs in this hosts file, between two marks; other lines stay. For apps that share
+    /// /etc/hosts with the proxy. The names are taken out again when the proxy ends.
+    #[arg(long, env = "BOWLINE_WRITE_HOSTS", value_name = "FILE")]
+    pub write_hosts: Option<PathBuf>,
 
     /// Ask this DNS server, over UDP and TCP, for endpoints that come from DNS. Default: those in /etc/resolv.conf, with
     /// its search domains, and /etc/hosts; both are read again when they change.
@@ -164,12 +221,22 @@ pub struct Run {
     pub log_level: LogLevel,
 }
 
+/// A DNS server's address, with or without its port.
+fn dns_server(text: &str) -> Result<SocketAddr, String> {
+    let with_port = || text.parse::<IpAddr>().map(|ip| SocketAddr::new(ip, 53));
+    text.parse().or_else(|_| with_port()).map_err(|_| "expected IP or IP:PORT".to_owned())
+}
+
 const RUN_HELP: &str = "\
 Ways in for an app:
   HTTP forward proxy   HTTP_PROXY=http://127.0.0.1:15001, or curl -x http://127.0.0.1:15001 http://NAME:PORT/
                        CONNECT opens a tunnel; names outside of the namespace are passed through
   VIP listeners        each name of the mesh has a loopback address (see GET /services on the admin port) on which
                        its alias's port is bound; an app whose resolver answers with it needs no setting at all
+  ... and their names  --dns 127.0.0.1:53 with that address in the app's /etc/resolv.conf, --write-hosts /etc/hosts,
+                       or a private DNS zone that the control plane keeps (bowline-control serve --publish-zone)
+  Redirected           the kernel leads connections to --outbound: setup-redirect, or ECS with proxyConfiguration of
+                       type APPMESH; what is not for the mesh passes through untouched
 
 Signals: SIGTERM and Ctrl-C drain (a second one exits at once).
 Exit codes: 0 done, 1 it failed, 2 wrong usage or an invalid mesh file.";

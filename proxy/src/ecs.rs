@@ -13,6 +13,9 @@ const VARIABLE: &str = "ECS_CONTAINER_METADATA_URI_V4";
 /// The endpoint is on the same host.
 const WITHIN: Duration = Duration::from_secs(2);
 
+/// How often it is seen whether the task is to stop. ECS bears 40 questions a second of a task, and apps may drain for as little as two seconds.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+
 /// Where a task runs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Place {
@@ -36,21 +39,56 @@ pub async fn place() -> Place {
     }
 }
 
-async fn asked(uri: &str) -> Result<Place, String> {
-    let parsed: Uri = uri.parse().map_err(|_| format!("{VARIABLE}={uri} is no URL"))?;
-    let host = parsed.host().unwrap_or_default();
-    let ip: IpAddr = host.parse().map_err(|_| format!("{VARIABLE}={uri} has no address in it"))?;
-    let addr = SocketAddr::from((ip, parsed.port_u16().unwrap_or(80)));
-    let base = parsed.path().trim_end_matches('/').to_owned();
-    let page = async |path: String| match ask::get(addr, host, &path, WITHIN).await? {
-        (StatusCode::OK, body) => {
-            serde_json::from_slice::<Value>(&body).map_err(|error| format!("{path}: {error}"))
-        }
-        (status, _) => Err(format!("{path} answers {status}")),
+/// Waits until ECS wants the task to stop. It tells the app first, and us when the app has gone; what it is about to do
+/// stands in the metadata before either. Outside of ECS it waits for ever.
+pub async fn until_stopped() {
+    let uri = std::env::var(VARIABLE).ok().filter(|uri| !uri.is_empty());
+    let Some(endpoint) = uri.and_then(|uri| Endpoint::new(&uri).ok()) else {
+        return std::future::pending().await;
     };
-    let container = page(base.clone()).await?;
-    let task = page(format!("{base}/task")).await?;
+    loop {
+        tokio::time::sleep(LOOK_EVERY).await;
+        match endpoint.page("/task").await {
+            Ok(task) if task["DesiredStatus"] == "STOPPED" => return,
+            Ok(_) => {}
+            Err(why) => tracing::debug!(why, "the task metadata can't be read"),
+        }
+    }
+}
+
+async fn asked(uri: &str) -> Result<Place, String> {
+    let endpoint = Endpoint::new(uri)?;
+    let container = endpoint.page("").await?;
+    let task = endpoint.page("/task").await?;
     Ok(Place { address: address(&container), zone: zone(&task) })
+}
+
+/// The endpoint.
+struct Endpoint {
+    addr: SocketAddr,
+    host: String,
+    base: String,
+}
+
+impl Endpoint {
+    fn new(uri: &str) -> Result<Self, String> {
+        let parsed: Uri = uri.parse().map_err(|_| format!("{VARIABLE}={uri} is no URL"))?;
+        let host = parsed.host().unwrap_or_default().to_owned();
+        let ip: IpAddr = host.parse().map_err(|_| format!("{VARIABLE}={uri} has no address in it"))?;
+        let addr = SocketAddr::from((ip, parsed.port_u16().unwrap_or(80)));
+        let base = parsed.path().trim_end_matches('/').to_owned();
+        Ok(Endpoint { addr, host, base })
+    }
+
+    async fn page(&self, path: &str) -> Result<Value, String> {
+        let path = format!("{}{path}", self.base);
+        match ask::get(self.addr, &self.host, &path, WITHIN).await? {
+            (StatusCode::OK, body) => {
+                serde_json::from_slice::<Value>(&body).map_err(|error| format!("{path}: {error}"))
+            }
+            (status, _) => Err(format!("{path} answers {status}")),
+        }
+    }
 }
 
 fn address(container: &Value) -> Option<IpAddr> {

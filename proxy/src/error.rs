@@ -279,6 +279,12 @@ impl Fault {
             other => other,
         }
     }
+
+    /// Whether the endpoint can't have seen anything of the request.
+    pub fn is_unprocessed(&self) -> bool {
+        use Failure::{Connect, GoAwayUnprocessed, NothingWritten, RefusedStream};
+        matches!(self.failure(), Some(Connect | GoAwayUnprocessed | NothingWritten | RefusedStream))
+    }
 }
 
 impl fmt::Display for Fault {

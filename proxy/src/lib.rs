@@ -1,8 +1,9 @@
 //! The data plane of Bowline: one small proxy beside each task.
 //!
 //! The rooms, from the ground floor up; each imports only from those before it:
-//! `config`, `clock`, `error`, `telemetry`, `drain`, `net` ← `snapshot` ← `pool` ← `cluster` ← `tunnel`, `tcp`, `http` ← `listen` ← `worker` ←
-//! `discovery`, `admin` ← `app`. Begin with [`http::forward`]: it is the way of a request.
+//! `config`, `clock`, `error`, `telemetry`, `drain`, `net`, `dialled` ← `snapshot` ← `pool` ← `cluster` ← `tunnel`, `tcp`,
+//! `http` ← `listen` ← `redirected` ← `worker` ← `discovery`, `admin` ← `app`. `redirect` stands beside: it is a command of
+//! its own. Begin with [`http::forward`]: it is the way of a request.
 
 pub mod admin;
 pub mod app;
@@ -11,17 +12,23 @@ pub mod clock;
 pub mod cluster;
 pub mod config;
 pub mod descriptors;
+pub mod dialled;
 pub mod discovery;
+pub mod dns;
 pub mod drain;
 pub mod ecs;
 pub mod error;
 pub mod h2_body;
+pub mod hosts;
 pub mod http;
+pub mod inbound;
 pub mod interim;
 pub mod limiter;
 pub mod listen;
 pub mod net;
 pub mod pool;
+pub mod redirect;
+pub mod redirected;
 pub mod reference;
 pub mod register;
 pub mod report;

@@ -75,13 +75,23 @@ impl Withdrawn {
     }
 }
 
+/// A registration, and the port at which callers reach it.
+#[derive(Clone, Debug)]
+pub struct Announced {
+    /// What `--register` says.
+    pub registration: Registration,
+    /// The app's own port, or that of the listener in front of it.
+    pub port: u16,
+}
+
 /// Keeps all registrations until the drain begins.
-pub fn keep(registrations: Vec<Registration>, task: &Task, drain: &Signal, seed: u64) -> Withdrawn {
+pub fn keep(registrations: Vec<Announced>, task: &Task, drain: &Signal, seed: u64) -> Withdrawn {
     let (left, withdrawn) = watch::channel(registrations.len());
     let left = Arc::new(left);
-    for (n, registration) in registrations.into_iter().enumerate() {
+    for (n, Announced { registration, port }) in registrations.into_iter().enumerate() {
         let keeper = Keeper {
             registration,
+            port,
             task: task.clone(),
             drain: drain.clone(),
             backoff: Backoff::new(seed.wrapping_add(n as u64)),
@@ -98,6 +108,8 @@ pub fn keep(registrations: Vec<Registration>, task: &Task, drain: &Signal, seed:
 
 struct Keeper {
     registration: Registration,
+    /// Where callers are to come.
+    port: u16,
     task: Task,
     drain: Signal,
     backoff: Backoff,
@@ -271,7 +283,7 @@ impl Keeper {
         Announce {
             namespace: self.task.namespace.clone(),
             service: self.registration.service.clone(),
-            address: SocketAddr::from((ip, self.registration.port)).to_string(),
+            address: SocketAddr::from((ip, self.port)).to_string(),
             weight: self.task.weight,
             zone: self.task.zone.clone().unwrap_or_default(),
             metadata: BTreeMap::new(),

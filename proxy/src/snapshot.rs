@@ -4,11 +4,12 @@
 //! one before for every service and endpoint that stays.
 
 mod policy;
+mod published;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::atomic::{AtomicU64, Ordering::Acquire, Ordering::Release};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use bowline_api::model::{self, AppProtocol, Endpoints, Mesh};
 use bowline_core::Tick;
@@ -16,6 +17,7 @@ use bowline_core::budget::RetryBudget;
 use bowline_core::outlier::{EndpointHealth, Outlier};
 
 pub use policy::Policy;
+pub use published::Published;
 
 use crate::limiter::Limiter;
 use crate::telemetry::dns::DnsStatus;
@@ -297,6 +299,25 @@ impl Snapshot {
         !under && !known
     }
 
+    /// The same with these services beside its own, for whoever looks at all of them.
+    pub fn beside(&self, more: Vec<Arc<Service>>) -> Snapshot {
+        Snapshot {
+            generation: self.generation,
+            namespace: self.namespace.clone(),
+            mesh: self.mesh.clone(),
+            services: self.services.iter().cloned().chain(more).collect(),
+            bypassed: self.bypassed.clone(),
+            authorities: self.authorities.clone(),
+            absent: self.absent.clone(),
+        }
+    }
+
+    /// The address that stands for a name, which is in lower case.
+    pub fn vip_of(&self, dns_name: &str) -> Option<Ipv4Addr> {
+        let mut aliases = self.services.iter().flat_map(|service| &service.aliases);
+        aliases.find(|alias| alias.dns_name == dns_name).map(|alias| alias.vip)
+    }
+
     /// Where VIP listeners are wanted.
     pub fn vip_listeners(&self) -> impl Iterator<Item = (SocketAddr, &str)> {
         self.services
@@ -307,6 +328,20 @@ impl Snapshot {
 }
 
 impl Service {
+    /// The app behind this proxy, as a service with one endpoint: nothing of it is timed, ejected, or tried again but what
+    /// has not reached it, or was cut off by a connection that had been idle.
+    pub fn of_app(addr: SocketAddr, protocol: Option<AppProtocol>, now: Tick) -> Self {
+        let endpoint =
+            model::Endpoint { address: addr, weight: 1, zone: None, metadata: BTreeMap::default() };
+        let endpoints = Endpoints::Static(vec![endpoint]);
+        let mut model = model::Service::new(format!("inbound:{}", addr.port()), endpoints);
+        model.app_protocol = protocol;
+        let mut service = Service::new(&model, false, &BTreeMap::new(), None, None, now);
+        service.policy = Policy::of_app(&model);
+        service.outlier = Outlier::new(service.policy.outlier, now, std::iter::empty());
+        service
+    }
+
     fn new(
         model: &model::Service,
         bypassed: bool,
@@ -397,40 +432,6 @@ impl SharedEndpoint {
             counters: PerWorker::default(),
             ejections: AtomicU64::new(0),
         })
-    }
-}
-
-/// The snapshot in force. Workers look at the generation, one atomic load, and take the snapshot only when it moved.
-#[derive(Debug)]
-pub struct Published {
-    generation: AtomicU64,
-    current: Mutex<Arc<Snapshot>>,
-}
-
-impl Published {
-    /// Publishes the first snapshot.
-    pub fn new(first: Snapshot) -> Self {
-        Published { generation: AtomicU64::new(first.generation), current: Mutex::new(Arc::new(first)) }
-    }
-
-    /// The generation in force.
-    #[inline]
-    pub fn generation(&self) -> u64 {
-        self.generation.load(Acquire)
-    }
-
-    /// The snapshot in force.
-    pub fn current(&self) -> Arc<Snapshot> {
-        self.current.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    /// From now on this one is in force.
-    pub fn publish(&self, snapshot: Snapshot) -> Arc<Snapshot> {
-        let snapshot = Arc::new(snapshot);
-        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
-        *current = snapshot.clone();
-        self.generation.store(snapshot.generation, Release);
-        snapshot
     }
 }
 

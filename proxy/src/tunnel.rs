@@ -83,6 +83,13 @@ impl Tunnel {
         Tunnel { upstream, early, flight, idle, open, _place: place }
     }
 
+    /// Waits until the other side has said something, or has gone: `run` finds that out.
+    pub async fn spoken_to(&self) {
+        if self.early.is_empty() {
+            let _ = self.upstream.peek(&mut [0]).await;
+        }
+    }
+
     /// Passes bytes through until both sides have said all they had to say, one of them breaks, nothing is said for too
     /// long, or the proxy ends. `early` is what the app has said already.
     pub async fn run(mut self, app: TcpStream, early: Bytes, activity: &Activity, mut drain: Signal) {

@@ -1,6 +1,8 @@
 //! A worker: one OS thread with one single-threaded runtime, which carries its connections from end to end.
 
-use std::cell::{Cell, RefCell, RefMut};
+mod carry;
+
+use std::cell::{Cell, OnceCell, RefCell, RefMut};
 use std::collections::HashMap;
 use std::fmt;
 use std::net::{SocketAddr, TcpStream as StdTcpStream};
@@ -9,7 +11,7 @@ use std::sync::Arc;
 use std::thread;
 
 use bowline_api::model::AppProtocol;
-use tokio::net::TcpStream;
+use bowline_api::vip::VipRange;
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::{Notify, mpsc};
 
@@ -17,12 +19,13 @@ use crate::clock::Clock;
 use crate::cluster::{Cluster, SWEEP_EVERY};
 use crate::descriptors::Downstream as Place;
 use crate::drain::Signal;
-use crate::error::Reason;
-use crate::http::server::{Ended, serve};
+use crate::error::{Fault, Reason};
+use crate::limiter::{Limiter, Place as ConnectionPlace};
+use crate::listen::inbound::Apps;
+use crate::listen::redirect::{Index, Way};
 use crate::listen::watch::Watched;
-use crate::listen::{Arrival, Downstream, Refusal};
+use crate::listen::{Arrival, Refusal};
 use crate::snapshot::{Published, Snapshot};
-use crate::tcp;
 use crate::telemetry::metrics::DownstreamCounters;
 
 /// What a worker is given to work with.
@@ -34,6 +37,8 @@ pub struct Shared {
     pub drain: Signal,
     /// Where the process listens, VIPs apart.
     pub listeners: Arc<[SocketAddr]>,
+    /// Where VIPs are taken from: nobody else's addresses.
+    pub vip_range: VipRange,
 }
 
 /// What the rest of the process says to a worker.
@@ -115,6 +120,10 @@ pub struct Worker {
     watched: RefCell<Watched>,
     /// Rung when idle connections may be in the way of those who wait for one.
     bell: Arc<Notify>,
+    /// Of what leads out of the mesh: it only counts.
+    unlimited: Arc<Limiter>,
+    /// The app itself, by the address that its callers are passed on to.
+    apps: RefCell<HashMap<SocketAddr, Rc<Cluster>>>,
 }
 
 /// The mesh as this worker has taken it up.
@@ -122,6 +131,8 @@ struct View {
     snapshot: Arc<Snapshot>,
     /// By service name.
     clusters: HashMap<String, Rc<Cluster>>,
+    /// By the addresses that redirected connections were going to; made when the first one comes.
+    index: OnceCell<Index>,
 }
 
 impl Worker {
@@ -131,10 +142,16 @@ impl Worker {
             clock: Clock::new(),
             counters,
             rng: RefCell::new(fastrand::Rng::with_seed(seed)),
-            view: RefCell::new(View { snapshot: snapshot.clone(), clusters: HashMap::new() }),
+            view: RefCell::new(View {
+                snapshot: snapshot.clone(),
+                clusters: HashMap::new(),
+                index: OnceCell::new(),
+            }),
             generation: Cell::new(0),
             watched: RefCell::default(),
             bell: Arc::default(),
+            unlimited: Arc::default(),
+            apps: RefCell::default(),
             shared,
         });
         worker.take_up(snapshot);
@@ -159,43 +176,15 @@ impl Worker {
         }
     }
 
-    fn carry(self: Rc<Self>, stream: StdTcpStream, arrival: Arrival, place: Place) {
-        match arrival {
-            Arrival::Vip(_) => self.counters.accepts_vip.inc(),
-            Arrival::ForwardProxy => self.counters.accepts_forward_proxy.inc(),
+    /// The app at this address, as this worker sees it. `None`: it has more ports than anybody keeps count of.
+    pub fn app(&self, apps: &Apps, addr: SocketAddr, protocol: Option<AppProtocol>) -> Option<Rc<Cluster>> {
+        if let Some(known) = self.apps.borrow().get(&addr) {
+            return Some(known.clone());
         }
-        let stream = match stream.set_nodelay(true).and_then(|()| TcpStream::from_std(stream)) {
-            Ok(stream) => stream,
-            Err(error) => {
-                tracing::debug!(%error, "a connection broke before it was taken up");
-                return;
-            }
-        };
-        let activity = self.watched.borrow_mut().add();
-        let drain = self.shared.drain.clone();
-        tokio::task::spawn_local(async move {
-            let _open = (Open::new(self.counters.clone()), place);
-            let counters = self.counters.clone();
-            let downstream = Rc::new(Downstream::new(self, arrival, activity));
-            if let Some(cluster) = downstream.tcp_service() {
-                return Box::pin(tcp::serve(downstream, cluster, stream, drain)).await;
-            }
-            match serve(downstream, stream, drain).await {
-                Ended::Well => {}
-                Ended::Protocol(error) => {
-                    counters.protocol_errors.inc();
-                    tracing::debug!(%error, "a client did not speak HTTP");
-                }
-                Ended::Flood(error) => {
-                    counters.floods.inc();
-                    tracing::warn!(%error, "a client flooded its connection, which was closed");
-                }
-                Ended::Broken(error) => {
-                    counters.broken.inc();
-                    tracing::debug!(%error, "a client's connection broke");
-                }
-            }
-        });
+        let service = apps.at(addr, protocol, self.clock.now())?;
+        let cluster = Cluster::new(service, self.clock, &self.bell, &mut self.rng());
+        self.apps.borrow_mut().insert(addr, cluster.clone());
+        Some(cluster)
     }
 
     /// The generation of the mesh that this worker has taken up, brought up to date first: one atomic load when
@@ -228,6 +217,40 @@ impl Worker {
             .any(same)
     }
 
+    /// Whether the process listens on this port of every address.
+    pub fn listens_everywhere(&self, port: u16) -> bool {
+        self.shared.listeners.iter().any(|own| own.port() == port && own.ip().is_unspecified())
+    }
+
+    /// Where a connection belongs that was redirected on its way to this address.
+    pub fn way(&self, original: SocketAddr) -> Way {
+        self.generation();
+        let view = self.view.borrow();
+        let index = view.index.get_or_init(|| Index::new(&view.snapshot));
+        index.way(original, self.shared.vip_range, |addr| self.is_own_listener(addr))
+    }
+
+    /// The HTTP service that a request has named on a connection that was redirected on its way to `original`. Without a
+    /// port the name means the one that was dialled.
+    pub fn http_cluster_at(&self, authority: &str, original: SocketAddr) -> Option<Rc<Cluster>> {
+        let has_port = authority.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
+        self.generation();
+        // Nobody is to be told of a name that comes near: most are for somebody else.
+        let cluster = match has_port {
+            true => self.find(authority),
+            false => self.find(&format!("{}:{}", authority.trim_end_matches(':'), original.port())),
+        };
+        cluster.filter(|cluster| cluster.service().protocol != Some(AppProtocol::Tcp))
+    }
+
+    /// The place of a connection that leads out of the mesh.
+    ///
+    /// # Errors
+    /// There is no limit that could be reached.
+    pub fn unlimited_place(&self) -> Result<ConnectionPlace, Fault> {
+        self.unlimited.try_tunnel()
+    }
+
     /// Random numbers of this worker.
     pub fn rng(&self) -> RefMut<'_, fastrand::Rng> {
         self.rng.borrow_mut()
@@ -238,14 +261,10 @@ impl Worker {
     /// # Errors
     /// There is none: says which name comes nearest.
     pub fn cluster(&self, authority: &str) -> Result<Rc<Cluster>, Refusal> {
-        let view = self.view.borrow();
-        let service = match view.snapshot.by_authority(authority) {
-            Some(service) => Some(service),
-            None => view.snapshot.by_authority(&normalise(authority)),
-        };
-        match service.and_then(|service| view.clusters.get(&service.name)) {
-            Some(cluster) => Ok(cluster.clone()),
+        match self.find(authority) {
+            Some(cluster) => Ok(cluster),
             None => {
+                let view = self.view.borrow();
                 let authority = normalise(authority);
                 Err(Refusal {
                     reason: match view.snapshot.absent {
@@ -257,6 +276,15 @@ impl Worker {
                 })
             }
         }
+    }
+
+    fn find(&self, authority: &str) -> Option<Rc<Cluster>> {
+        let view = self.view.borrow();
+        let service = match view.snapshot.by_authority(authority) {
+            Some(service) => Some(service),
+            None => view.snapshot.by_authority(&normalise(authority)),
+        };
+        view.clusters.get(&service?.name).cloned()
     }
 
     /// The service with this name.
@@ -287,10 +315,11 @@ impl Worker {
         }
         self.generation.set(snapshot.generation);
         view.snapshot = snapshot;
+        view.index = OnceCell::new();
     }
 
     fn make_room(&self) {
-        for cluster in self.view.borrow().clusters.values() {
+        for cluster in self.view.borrow().clusters.values().chain(self.apps.borrow().values()) {
             cluster.make_room();
         }
     }
@@ -298,7 +327,7 @@ impl Worker {
     fn sweep(&self) {
         self.generation();
         let view = self.view.borrow();
-        for cluster in view.clusters.values() {
+        for cluster in view.clusters.values().chain(self.apps.borrow().values()) {
             cluster.sweep();
         }
         // A connection may be used for several services: the most patient one decides.
@@ -322,25 +351,6 @@ pub fn normalise(authority: &str) -> String {
         _ => (lower.as_str(), "80"),
     };
     format!("{}:{port}", host.strip_suffix('.').unwrap_or(host))
-}
-
-/// Counts a connection while it is open, and notices when its task panics.
-struct Open(Arc<DownstreamCounters>);
-
-impl Open {
-    fn new(counters: Arc<DownstreamCounters>) -> Self {
-        counters.connections.add(1);
-        Open(counters)
-    }
-}
-
-impl Drop for Open {
-    fn drop(&mut self) {
-        self.0.connections.add(-1);
-        if thread::panicking() {
-            self.0.panics.inc();
-        }
-    }
 }
 
 #[cfg(test)]

@@ -23,6 +23,7 @@ use crate::clock::Clock;
 use crate::discovery::Command;
 use crate::drain::{Phase, Signal};
 use crate::listen::accept::Workers;
+use crate::listen::inbound::Apps;
 use crate::snapshot::Published;
 use crate::telemetry::control::ControlStatus;
 use crate::telemetry::log::LogControl;
@@ -43,6 +44,8 @@ pub struct Admin {
     pub workers: Workers,
     /// The process's counts.
     pub counters: Arc<ProxyCounters>,
+    /// The app behind this proxy, as far as it has callers.
+    pub apps: Arc<Apps>,
     /// To where the mesh is made.
     pub commands: mpsc::Sender<Command>,
     /// How it gets along with the control plane; `None`: it runs without one.
@@ -141,7 +144,7 @@ async fn answer(admin: &Admin, access: Access, request: &Request<Incoming>) -> P
 }
 
 fn metrics(admin: &Admin) -> Page {
-    let snapshot = admin.published.current();
+    let snapshot = admin.published.current().beside(admin.apps.services());
     let page = render::render(&render::Sources {
         snapshot: &snapshot,
         downstream: admin.workers.iter().map(|worker| &*worker.counters).collect(),

@@ -1,7 +1,7 @@
 //! The mesh as its file says it, with DNS for the endpoints of the services that say so.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::Ipv4Addr;
 use std::path::Path;
 use std::pin::pin;
 use std::sync::Arc;
@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use bowline_api::Mesh;
 use bowline_api::vip::VipRange;
+use bowline_sources::dns::Servers;
 use bowline_sources::file::Watch;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
@@ -54,7 +55,7 @@ impl Local {
         path: &Path,
         range: VipRange,
         state_dir: Option<&Path>,
-        resolver: Option<SocketAddr>,
+        resolver: Servers,
     ) -> Result<(Self, Snapshot), Refused> {
         // The watch begins before the file is read: a change while it is read is seen.
         let watch = Watch::new(path);

@@ -10,11 +10,11 @@ mod pushed;
 mod vips;
 
 use std::collections::BTreeSet;
-use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 
 use bowline_api::vip::VipRange;
+use bowline_sources::dns::Servers;
 use bowline_xds::client_session::{ClientSession, Subscription};
 use bowline_xds::node::NodeInfo;
 use bowline_xds::world::World;
@@ -101,7 +101,7 @@ impl Discovery {
         path: &Path,
         range: VipRange,
         state_dir: Option<&Path>,
-        resolver: Option<SocketAddr>,
+        resolver: Servers,
     ) -> Result<(Self, Snapshot), Refused> {
         let (local, first) = Local::open(path, range, state_dir, resolver).await?;
         Ok((Discovery { local: Some(local), control: None }, first))
@@ -116,7 +116,7 @@ impl Discovery {
         config: ControlConfig,
         status: Arc<ControlStatus>,
         range: VipRange,
-        seed: Option<(&Path, Option<SocketAddr>)>,
+        seed: Option<(&Path, Servers)>,
         state_dir: Option<&Path>,
     ) -> Result<(Self, Snapshot), Refused> {
         let ControlConfig { targets, namespace, services, node_id, zone, seed: random } = config;

@@ -1,14 +1,13 @@
 //! The services whose endpoints come from DNS: what their names stand for now, and how the look-ups go.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bowline_api::Mesh;
 use bowline_api::model::{DnsSource, Endpoints};
 use bowline_api::vip::VipRange;
-use bowline_sources::dns::{Dns, News, Update};
+use bowline_sources::dns::{Dns, News, Servers, Update};
 use tokio::time::timeout;
 
 use crate::clock::Clock;
@@ -25,7 +24,7 @@ pub(super) struct Names {
 
 impl Names {
     /// None yet. `resolver`: asked instead of the system's.
-    pub(super) fn new(resolver: Option<SocketAddr>, vips: VipRange) -> Self {
+    pub(super) fn new(resolver: Servers, vips: VipRange) -> Self {
         Names { dns: Dns::new(resolver, vips), resolved: BTreeMap::new(), statuses: BTreeMap::new() }
     }
 

@@ -83,6 +83,11 @@ impl Body {
         Body { kind: Kind::Http1(body), flight: None, limit: None, says_why: false }
     }
 
+    /// The same over HTTP/2.
+    pub fn outside_http2(body: h2::ResponseBody) -> Self {
+        Body { kind: Kind::Http2(body), flight: None, limit: None, says_why: false }
+    }
+
     fn upstream(kind: Kind, flight: Flight, limit: Option<Pin<Box<Sleep>>>) -> Self {
         let mut body = Body { kind, flight: Some(flight), limit, says_why: false };
         if http_body::Body::is_end_stream(&body) {

@@ -49,7 +49,7 @@ pub async fn forward(app: &Downstream, request: Request<AppBody>) -> Response<Bo
     // 2. What the request is, as far as timeouts and retries care.
     let mut call = Call::new(worker, cluster, &head, body, scan.grpc);
     // 3. The head as the endpoint will see it.
-    if let Err(BadHead(why)) = call.prepare(&mut head, &scan, app.alias()) {
+    if let Err(BadHead(why)) = call.prepare(&mut head, &scan, app) {
         return call.refuse(Reason::BadRequest, why);
     }
     // 4. Is there room?
@@ -76,7 +76,7 @@ pub async fn forward(app: &Downstream, request: Request<AppBody>) -> Response<Bo
             Judgement::Again(wait) if wait.is_zero() => {}
             Judgement::Again(wait) => tokio::time::sleep(wait).await,
             // 10. Say what was tried and why it failed.
-            Judgement::GiveUp(fault) => return call.give_up(&fault),
+            Judgement::GiveUp(fault) => return call.give_up(&fault, app),
         }
     }
 }
@@ -97,6 +97,11 @@ async fn unrouted(
     // A bare path is meant for the mesh: whoever sends one doesn't take us for a proxy.
     if at_forward_proxy && refusal.outside && head.uri.scheme() == Some(&Scheme::HTTP) {
         return outside::forward(app.worker(), head, body, &scan, &refusal).await;
+    }
+    if refusal.outside
+        && let Some(original) = app.original(head.version)
+    {
+        return outside::forward_to(app.worker(), original, head, body, &scan, &refusal).await;
     }
     app.worker().counters().unrouted.inc(refusal.reason.as_str());
     respond::failure(refusal.reason, &refusal.text, scan.grpc)
@@ -166,8 +171,11 @@ impl<'a> Call<'a> {
         }
     }
 
-    fn prepare(&mut self, head: &mut request::Parts, scan: &Scan, alias: &str) -> Result<(), BadHead> {
-        headers::ensure_host(head, scan, alias);
+    fn prepare(&mut self, head: &mut request::Parts, scan: &Scan, app: &Downstream) -> Result<(), BadHead> {
+        headers::ensure_host(head, scan, app.alias());
+        if let Some(client) = app.client() {
+            headers::add_forwarded_for(&mut head.headers, client);
+        }
         // With a body under way the tunnel would have no clear beginning.
         let may_upgrade = scan.one_hop && self.protocol == Protocol::Http1 && self.body.is_empty();
         let offer = if may_upgrade { upgrade::offered(head) } else { None };
@@ -279,12 +287,17 @@ impl<'a> Call<'a> {
         }
     }
 
-    fn give_up(&mut self, fault: &Fault) -> Response<Body> {
+    fn give_up(&mut self, fault: &Fault, app: &Downstream) -> Response<Body> {
         let attempts = match self.attempts {
             1 => "1 attempt".to_owned(),
             n => format!("{n} attempts"),
         };
-        self.refuse(fault.reason, &format!("{attempts} failed, the last one with {fault}"))
+        let mut response =
+            self.refuse(fault.reason, &format!("{attempts} failed, the last one with {fault}"));
+        if app.client().is_some() && fault.is_unprocessed() {
+            headers::mark_unprocessed(response.headers_mut());
+        }
+        response
     }
 
     fn refuse(&mut self, reason: Reason, why: &str) -> Response<Body> {

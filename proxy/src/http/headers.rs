@@ -1,6 +1,7 @@
 //! What is changed in a head on its way through: what belongs to one connection only is taken out, what an endpoint
 //! needs is put in, all else stays as it came.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
@@ -10,6 +11,8 @@ use http::{Method, Version, request, response};
 /// Names the request through all that it touches; set where the app hasn't.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
+/// Through whose hands a request has come, each with the address of whoever handed it over.
+const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 
@@ -46,6 +49,34 @@ pub fn scan(headers: &HeaderMap) -> Scan {
         }
     }
     scan
+}
+
+/// In `Connection` of a response, where this proxy stands in front of the app: the app can't have seen the request, so
+/// whoever sent it here may send it elsewhere, whatever it is. `Connection` makes sure that it is said to nobody behind
+/// the other end of this connection, for whom it could be wrong. HTTP/2 has REFUSED_STREAM for it.
+const UNPROCESSED: &str = "x-bowline-unprocessed";
+
+/// Says so.
+pub fn mark_unprocessed(headers: &mut HeaderMap) {
+    headers.insert(header::CONNECTION, HeaderValue::from_static(UNPROCESSED));
+}
+
+/// Whether that is said.
+pub fn is_unprocessed(headers: &HeaderMap) -> bool {
+    let lines = headers.get_all(header::CONNECTION).iter();
+    lines
+        .flat_map(|line| line.as_bytes().split(|b| *b == b','))
+        .any(|token| token.trim_ascii().eq_ignore_ascii_case(UNPROCESSED.as_bytes()))
+}
+
+/// Adds a caller's address behind those that the request has come by already.
+pub fn add_forwarded_for(headers: &mut HeaderMap, client: IpAddr) {
+    let fields: Vec<&[u8]> = headers.get_all(FORWARDED_FOR).iter().map(HeaderValue::as_bytes).collect();
+    let client = client.to_string();
+    let list = fields.into_iter().chain([client.as_bytes()]).collect::<Vec<_>>().join(&b", "[..]);
+    if let Ok(value) = HeaderValue::from_bytes(&list) {
+        headers.insert(FORWARDED_FOR, value);
+    }
 }
 
 /// Fields that concern one connection only (RFC 9110 7.6.1), and `TE`, which is looked at more closely.

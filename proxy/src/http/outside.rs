@@ -1,5 +1,6 @@
-//! Names outside of the mesh, which the forward proxy passes through to where they point. They have no policy: each of
-//! their addresses is tried once, nothing is tried again after that, and no connection is kept.
+//! Names outside of the mesh, which the forward proxy passes through to where they point, and requests on redirected
+//! connections that are for nobody in the mesh, which go on to where the connection was going. They have no policy: each
+//! address is tried once, nothing is tried again after that, and no connection over HTTP/1.1 is kept.
 
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -103,9 +104,48 @@ pub async fn forward(
     let authority = head.uri.authority().map(ToString::to_string).unwrap_or_default();
     headers::strip_request(&mut head, scan);
     let outcome = match headers::to_http1(&mut head) {
-        Ok(()) => exchange(worker, &authority, head, body).await,
+        Ok(()) => match resolve(worker, &authority).await {
+            Ok(upstreams) => exchange(&upstreams, Protocol::Http1, head, body).await,
+            Err(fault) => Err(fault),
+        },
         Err(headers::BadHead(why)) => Err(Fault::unsent(Reason::BadRequest, why)),
     };
+    answer(worker, &authority, outcome, scan, refusal)
+}
+
+/// Forwards a request to where its connection was going before it was redirected, over the HTTP version that the app
+/// speaks.
+pub async fn forward_to(
+    worker: &Worker,
+    original: &Rc<Upstream>,
+    mut head: request::Parts,
+    body: AppBody,
+    scan: &Scan,
+    refusal: &Refusal,
+) -> Response<Body> {
+    headers::strip_request(&mut head, scan);
+    let (protocol, prepared) = match head.version {
+        Version::HTTP_2 => (Protocol::Http2, headers::to_http2(&mut head)),
+        _ => (Protocol::Http1, headers::to_http1(&mut head)),
+    };
+    let outcome = match prepared {
+        Ok(()) => exchange(std::slice::from_ref(original), protocol, head, body).await,
+        Err(headers::BadHead(why)) => Err(Fault::unsent(Reason::BadRequest, why)),
+    };
+    let response = answer(worker, &original.addr.to_string(), outcome, scan, refusal);
+    match scan.grpc && protocol == Protocol::Http2 {
+        true => response.map(Body::for_grpc),
+        false => response,
+    }
+}
+
+fn answer(
+    worker: &Worker,
+    authority: &str,
+    outcome: Result<Response<Body>, Fault>,
+    scan: &Scan,
+    refusal: &Refusal,
+) -> Response<Body> {
     let (class, response) = match outcome {
         Ok(response) => (Class::of(response.status()), response),
         Err(fault) => {
@@ -119,12 +159,11 @@ pub async fn forward(
 }
 
 async fn exchange(
-    worker: &Worker,
-    authority: &str,
+    upstreams: &[Rc<Upstream>],
+    protocol: Protocol,
     head: request::Parts,
     body: AppBody,
 ) -> Result<Response<Body>, Fault> {
-    let upstreams = resolve(worker, authority).await?;
     let body = Source::new(body, 0);
     let now = tokio::time::Instant::now();
     let patience = Patience { connect: WITHIN, wait: now };
@@ -141,7 +180,7 @@ async fn exchange(
     let mut upstreams = upstreams.iter().peekable();
     loop {
         let upstream = upstreams.next().expect("a name without an address is refused");
-        let answer = match attempt::run(upstream, Protocol::Http1, head.clone(), &body, limits, true).await {
+        let answer = match attempt::run(upstream, protocol, head.clone(), &body, limits, true).await {
             Err(fault) if fault.reason.is_connect() && upstreams.peek().is_some() => continue,
             outcome => outcome?,
         };
@@ -153,7 +192,7 @@ async fn exchange(
         head.version = Version::HTTP_11;
         return match body {
             AnswerBody::Http1(body) => Ok(Response::from_parts(head, Body::outside(body))),
-            AnswerBody::Http2(_) => Err(Fault::new(Reason::InvalidResponse, "HTTP/2")),
+            AnswerBody::Http2(body) => Ok(Response::from_parts(head, Body::outside_http2(body))),
         };
     }
 }

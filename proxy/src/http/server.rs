@@ -22,6 +22,7 @@ use tokio::net::TcpStream;
 use super::app_body::AppBody;
 use super::body::{Body, BodyError};
 use super::forward::forward;
+use super::headers;
 use crate::drain::{Phase, Signal};
 use crate::listen::Downstream;
 use crate::listen::detect::{Spoken, detect};
@@ -104,7 +105,7 @@ async fn serve_http1(
             if let Some(body) = response.body_mut().share() {
                 downstream.bridges(body);
             }
-            if leaving && !downstream.has_tunnel() {
+            if leaving && !downstream.has_tunnel() && !headers::is_unprocessed(response.headers()) {
                 response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
             }
             Ok::<_, Infallible>(response.map(|body| Tracked { body, _guard: guard }))

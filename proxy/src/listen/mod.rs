@@ -1,33 +1,48 @@
-//! How connections of the app arrive: at a VIP listener, which stands for one alias, or at the HTTP forward proxy,
-//! where each request names its own.
+//! How connections of the app arrive: at a VIP listener, which stands for one alias; at the HTTP forward proxy, where
+//! each request names its own; or redirected, where the address that the app dialled says where they belong.
 
 pub mod accept;
 pub mod detect;
+pub mod first;
+pub mod inbound;
+pub mod original;
+pub mod proxy_protocol;
+pub mod redirect;
 pub mod watch;
 
-use std::cell::RefCell;
+use std::cell::{OnceCell, RefCell};
+use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Context;
 
 use bowline_api::model::AppProtocol;
-use http::request;
+use http::{Version, request};
 
 use crate::cluster::Cluster;
 use crate::error::Reason;
 use crate::http::body::Bridged;
 use crate::http::headers::{self, Scan};
+use crate::limiter::Limiter;
+use crate::pool::Upstream;
+use crate::snapshot::SharedEndpoint;
 use crate::tunnel::Tunnel;
 use crate::worker::Worker;
+use inbound::{Inbound, Visitor};
 use watch::Activity;
 
 /// Where a connection was accepted.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub enum Arrival {
     /// At the VIP listener of this alias, `dnsName:port`.
     Vip(Arc<str>),
     /// At the HTTP forward proxy.
     ForwardProxy,
+    /// Redirected on its way to this address. Each request names its own alias, as at the forward proxy, and what is for
+    /// none goes on to the address.
+    Redirected(SocketAddr),
+    /// In front of the app, by somebody who calls it.
+    Inbound(Arc<Inbound>),
 }
 
 /// One connection of the app.
@@ -42,6 +57,10 @@ pub struct Downstream {
     tunnel: RefCell<Option<Box<Tunnel>>>,
     /// The response under way on a connection over HTTP/1.1, where it comes from an endpoint over HTTP/2.
     bridged: RefCell<Bridged>,
+    /// Where a redirected connection was going, once a request has gone on to there.
+    original: OnceCell<Rc<Upstream>>,
+    /// Who calls the app, where it is the one that is called.
+    visitor: Option<Visitor>,
 }
 
 struct LastRoute {
@@ -81,7 +100,20 @@ impl Downstream {
             last: RefCell::default(),
             tunnel: RefCell::default(),
             bridged: RefCell::default(),
+            original: OnceCell::new(),
+            visitor: None,
         }
+    }
+
+    /// A caller's connection to the app.
+    pub fn visited(worker: Rc<Worker>, arrival: Arrival, visitor: Visitor, activity: Arc<Activity>) -> Self {
+        Downstream { visitor: Some(visitor), ..Self::new(worker, arrival, activity) }
+    }
+
+    /// Who calls the app; `None`: the app is the one that calls.
+    #[inline]
+    pub fn client(&self) -> Option<IpAddr> {
+        self.visitor.as_ref().map(|visitor| visitor.client)
     }
 
     /// A response from an endpoint over HTTP/2 is about to be sent over HTTP/1.1.
@@ -121,6 +153,8 @@ impl Downstream {
             let alias = match &self.arrival {
                 Arrival::Vip(alias) => alias,
                 Arrival::ForwardProxy => "the forward proxy",
+                Arrival::Redirected(_) => "a redirected connection",
+                Arrival::Inbound(_) => "the inbound listener",
             };
             tracing::warn!(
                 alias,
@@ -144,19 +178,33 @@ impl Downstream {
 
     /// Whether it came in at the forward proxy.
     pub fn is_forward_proxy(&self) -> bool {
-        self.arrival == Arrival::ForwardProxy
+        matches!(self.arrival, Arrival::ForwardProxy)
     }
 
     /// The alias that stands in for `Host` where a request has none.
     pub fn alias(&self) -> &str {
         match &self.arrival {
             Arrival::Vip(alias) => alias,
-            Arrival::ForwardProxy => "",
+            Arrival::ForwardProxy | Arrival::Redirected(_) => "",
+            Arrival::Inbound(_) => self.visitor.as_ref().map_or("", |visitor| &visitor.authority),
         }
     }
 
-    /// Which service the request is for: the listener's own at a VIP, whatever `Host` says; by the authority at the
-    /// forward proxy.
+    /// Where a request goes that is for nobody in the mesh, on a connection that was redirected on its way to there; as
+    /// long as the connection lasts it is the same one. `version` is what the connection speaks.
+    pub fn original(&self, version: Version) -> Option<&Rc<Upstream>> {
+        let Arrival::Redirected(original) = self.arrival else { return None };
+        Some(self.original.get_or_init(|| {
+            let upstream = Upstream::new(SharedEndpoint::new(original), 0, &Arc::new(Limiter::default()));
+            if version != Version::HTTP_2 {
+                // Nobody would see when the other side closes a connection that is kept.
+                upstream.retire();
+            }
+            upstream
+        }))
+    }
+
+    /// Which service the request is for: the listener's own at a VIP, whatever `Host` says; else by the authority.
     ///
     /// # Errors
     /// The head is not one that can be forwarded, or the mesh has no such name.
@@ -167,6 +215,11 @@ impl Downstream {
         let authority = match (&self.arrival, named) {
             (Arrival::Vip(alias), _) => alias,
             (Arrival::ForwardProxy, Some(named)) => named,
+            (Arrival::Redirected(original), named) => return self.route_redirected(named, *original),
+            (Arrival::Inbound(_), _) => {
+                let app = self.visitor.as_ref().map(|visitor| visitor.cluster.clone());
+                return app.ok_or_else(|| Refusal::bad_request("nobody listens behind this proxy"));
+            }
             (Arrival::ForwardProxy, None) => return Err(bad(headers::BadHead("no Host header"))),
         };
         let generation = self.worker.generation();
@@ -185,5 +238,14 @@ impl Downstream {
         let last = LastRoute { generation, authority: authority.into(), cluster: cluster.clone() };
         *self.last.borrow_mut() = Some(last);
         Ok(cluster)
+    }
+
+    fn route_redirected(&self, named: Option<&str>, original: SocketAddr) -> Result<Rc<Cluster>, Refusal> {
+        let named = named.unwrap_or_default();
+        self.worker.http_cluster_at(named, original).ok_or_else(|| Refusal {
+            reason: Reason::UnknownService,
+            text: format!("{named:?}, redirected on its way to {original}, is no HTTP service of the mesh"),
+            outside: true,
+        })
     }
 }

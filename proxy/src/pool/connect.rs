@@ -10,20 +10,24 @@ use super::Upstream;
 use super::socket::Metered;
 use crate::descriptors;
 use crate::error::{Fault, Reason};
+use crate::limiter::Place;
 
 /// Bytes that the peer has not acknowledged for this long mean that it is gone. The kernel counts a closed receive window
 /// too, so less would cut off uploads to an endpoint that pauses before it reads. Requests do not wait for this: an
 /// attempt has its own timeout, and HTTP/2 connections are pinged.
 const USER_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Connects to the endpoint and counts the result.
-pub(super) async fn tcp(upstream: &Upstream, timeout: Duration) -> Result<Metered, Fault> {
+/// Connects to the endpoint, in this place, and counts the result.
+pub(super) async fn tcp(upstream: &Upstream, timeout: Duration, place: &mut Place) -> Result<Metered, Fault> {
     if !descriptors::has_room() {
         return Err(Fault::unsent(Reason::OutOfResources, descriptors::ADVICE));
     }
     let result = match tokio::time::timeout(timeout, TcpStream::connect(upstream.addr)).await {
         Ok(Ok(stream)) => match prepare(&stream) {
-            Ok(()) => Ok(Metered::new(stream, upstream.counters.clone())),
+            Ok(()) => {
+                place.is_of(&stream);
+                Ok(Metered::new(stream, upstream.counters.clone()))
+            }
             Err(error) => {
                 Err(Fault::unsent(Reason::ConnectFailure, format_args!("{}: {error}", upstream.addr)))
             }

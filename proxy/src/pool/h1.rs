@@ -63,9 +63,9 @@ struct Open(Arc<EndpointCounters>);
 pub(super) async fn connect(
     upstream: &Upstream,
     timeout: Duration,
-    place: Place,
+    mut place: Place,
 ) -> Result<Box<Connection>, Fault> {
-    let stream = super::connect::tcp(upstream, timeout).await?;
+    let stream = super::connect::tcp(upstream, timeout, &mut place).await?;
     let stalled = stream.stalled();
     let (sender, io) = halves(stream).map_err(|error| Fault::unsent(Reason::ConnectFailure, error))?;
     let open = Open::new(&upstream.counters);

@@ -150,8 +150,8 @@ impl Upstream {
 
     /// A connection that is no part of the pool, with its place among the service's.
     pub async fn connect_tunnel(&self, timeout: Duration) -> Result<(tokio::net::TcpStream, Place), Fault> {
-        let place = self.limiter.try_tunnel()?;
-        Ok((connect::tcp(self, timeout).await?.into_inner(), place))
+        let mut place = self.limiter.try_tunnel()?;
+        Ok((connect::tcp(self, timeout, &mut place).await?.into_inner(), place))
     }
 
     /// A place for one more stream on an HTTP/2 connection.

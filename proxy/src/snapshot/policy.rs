@@ -58,6 +58,18 @@ impl Policy {
         }
     }
 
+    /// The policy of the app behind this proxy. Its callers have timeouts and retries of their own; what they can't know
+    /// is that a connection here had been idle, and was closed under their request.
+    pub(super) fn of_app(service: &model::Service) -> Self {
+        let policy = Self::bypassed(service);
+        let on = RetryOn::NONE.with(RetryOn::CONNECT_FAILURE | RetryOn::REFUSED_STREAM | RetryOn::RESET);
+        Policy {
+            idle: Self::new(service).idle,
+            retry: RetryPolicy { retries: 1, on, on_is_explicit: false, ..policy.retry },
+            ..policy
+        }
+    }
+
     pub(super) fn new(service: &model::Service) -> Self {
         let (timeout, retry, lb) = (&service.timeout, &service.retry, &service.load_balancing);
         let outlier = &service.outlier_detection;

@@ -117,11 +117,19 @@ metrics! {
     DOWNSTREAM_CONNECTIONS = Gauge "bowline_downstream_connections" []
         "Open connections from the app.";
     DOWNSTREAM_ACCEPTS = Counter "bowline_downstream_accepts_total" ["listener"]
-        "Connections accepted from the app, by listener: vip or forward_proxy.";
+        "Connections accepted, by listener: from the app at vip, forward_proxy, or redirected (to the same listener as forward_proxy, by rules of the kernel); from the app's callers at inbound.";
     DOWNSTREAM_REFUSED = Counter "bowline_downstream_refused_total" ["reason"]
         "Connections from the app that were reset as soon as they came, by reason: max_connections, or file_descriptors (those left are kept for other things, or there are none).";
     DOWNSTREAM_ERRORS = Counter "bowline_downstream_errors_total" ["kind"]
         "Connections from the app that ended in an error, by kind: protocol (what it sent is not HTTP), tls (of those, TLS where plain HTTP is spoken), flood (over HTTP/2 it reset most of its requests at once, or sent more frames of some kind than any client has to), timeout (a head that trickled in, or nothing read for the idle timeout), broken, panic (of an HTTP/2 stream as well).";
+    PASSTHROUGH = Gauge "bowline_passthrough_connections" []
+        "Redirected connections that are passed through to where they were going, outside of the mesh.";
+    PASSTHROUGH_ENDED = Counter "bowline_passthrough_ended_total" ["end"]
+        "Those that are over, by how: closed by both sides, broken (reset) by one, drained (the proxy ended), or failed (the destination could not be reached, and the app's connection was reset).";
+    PASSTHROUGH_BYTES = Counter "bowline_passthrough_bytes_total" ["direction"]
+        "Bytes that they have passed on, by direction: sent by the app, or received by it.";
+    REDIRECT_REFUSED = Counter "bowline_redirect_refused_total" ["reason"]
+        "Redirected connections that were reset, by reason: loop (it led to this proxy itself, or came from it), or unknown_vip (an address of the VIP range that no alias has, or not with this port).";
     MESH_GENERATION = Gauge "bowline_mesh_generation" []
         "The number of the mesh that is in force; 1 is the one the proxy started with.";
     MESH_RELOADS = Counter "bowline_mesh_reloads_total" ["result"]

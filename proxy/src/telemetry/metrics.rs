@@ -215,6 +215,28 @@ impl TunnelEnd {
     }
 }
 
+/// Why a redirected connection is reset.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RedirectRefused {
+    /// It was going to this proxy itself, or came from it: passed on, it would come back for ever.
+    Loop,
+    /// It was going to an address of the VIP range that stands for nothing, or not with this port.
+    UnknownVip,
+}
+
+impl RedirectRefused {
+    /// Both.
+    pub const ALL: [RedirectRefused; 2] = [RedirectRefused::Loop, RedirectRefused::UnknownVip];
+
+    /// The label's value.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            RedirectRefused::Loop => "loop",
+            RedirectRefused::UnknownVip => "unknown_vip",
+        }
+    }
+}
+
 /// What one worker counts of tunnels: TCP connections, upgrades, CONNECT.
 #[derive(Debug, Default)]
 pub struct TunnelCounters {
@@ -275,6 +297,10 @@ pub struct DownstreamCounters {
     pub accepts_vip: Counter,
     /// Accepted at the forward proxy.
     pub accepts_forward_proxy: Counter,
+    /// Those that were redirected to the same listener.
+    pub accepts_redirected: Counter,
+    /// Those of the app's callers.
+    pub accepts_inbound: Counter,
     /// Connections whose bytes were not HTTP.
     pub protocol_errors: Counter,
     /// Connections on which the client sent more of something than any client has to.
@@ -293,6 +319,10 @@ pub struct DownstreamCounters {
     pub outside: [Counter; Class::COUNT],
     /// Tunnels to names outside of the mesh.
     pub outside_tunnels: Arc<TunnelCounters>,
+    /// Redirected connections that were passed through to where they were going.
+    pub passthrough: Arc<TunnelCounters>,
+    /// Redirected connections that were reset, by why.
+    pub redirect_refused: ByReason,
 }
 
 /// One worker's counters of the things that the workers share by identity: all sets are found again for a scrape.

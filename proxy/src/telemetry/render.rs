@@ -11,7 +11,7 @@ use super::catalogue::{self as m, Metric};
 use super::control::ControlStatus;
 use super::metrics::{
     BOUNDS_MICROS, Class, DownstreamCounters, Histogram, HistogramTotal, PerWorker, ProxyCounters,
-    TunnelCounters, TunnelEnd,
+    RedirectRefused, TunnelCounters, TunnelEnd,
 };
 use crate::descriptors::Full;
 use crate::limiter::{Kind, Shed};
@@ -49,6 +49,7 @@ pub fn render(sources: &Sources<'_>) -> String {
     dns(&mut page, sources);
     control(&mut page, sources);
     downstream(&mut page, sources);
+    redirected(&mut page, sources);
     process(&mut page, sources);
     page.0
 }
@@ -394,6 +395,8 @@ fn downstream(page: &mut Page, sources: &Sources<'_>) {
     page.family(&m::DOWNSTREAM_ACCEPTS);
     page.sample(&m::DOWNSTREAM_ACCEPTS, &["vip"], sum(|c| c.accepts_vip.get()));
     page.sample(&m::DOWNSTREAM_ACCEPTS, &["forward_proxy"], sum(|c| c.accepts_forward_proxy.get()));
+    page.sample(&m::DOWNSTREAM_ACCEPTS, &["redirected"], sum(|c| c.accepts_redirected.get()));
+    page.sample(&m::DOWNSTREAM_ACCEPTS, &["inbound"], sum(|c| c.accepts_inbound.get()));
     page.family(&m::DOWNSTREAM_REFUSED);
     let counts = sources.proxy.connections_refused.get();
     for reason in Full::ALL.map(Full::as_str) {
@@ -406,6 +409,25 @@ fn downstream(page: &mut Page, sources: &Sources<'_>) {
     page.sample(&m::DOWNSTREAM_ERRORS, &["timeout"], sum(|c| c.timeouts.get()));
     page.sample(&m::DOWNSTREAM_ERRORS, &["broken"], sum(|c| c.broken.get()));
     page.sample(&m::DOWNSTREAM_ERRORS, &["panic"], sum(|c| c.panics.get()));
+}
+
+fn redirected(page: &mut Page, sources: &Sources<'_>) {
+    let mut through = Tunnels::default();
+    sources.downstream.iter().for_each(|counters| through.add(&counters.passthrough));
+    page.one(&m::PASSTHROUGH, through.open);
+    page.family(&m::PASSTHROUGH_ENDED);
+    // They have no idle timeout.
+    for end in TunnelEnd::ALL.into_iter().filter(|end| *end != TunnelEnd::Idle) {
+        page.sample(&m::PASSTHROUGH_ENDED, &[end.as_str()], through.ended[end as usize]);
+    }
+    page.family(&m::PASSTHROUGH_BYTES);
+    page.sample(&m::PASSTHROUGH_BYTES, &["sent"], through.sent);
+    page.sample(&m::PASSTHROUGH_BYTES, &["received"], through.received);
+    page.family(&m::REDIRECT_REFUSED);
+    for reason in RedirectRefused::ALL.map(RedirectRefused::as_str) {
+        let count: u64 = sources.downstream.iter().map(|c| of(&c.redirect_refused.get(), reason)).sum();
+        page.sample(&m::REDIRECT_REFUSED, &[reason], count);
+    }
 }
 
 fn process(page: &mut Page, sources: &Sources<'_>) {

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use bowline_api::vip::VipRange;
 use bowline_core::Tick;
 use bytes::Bytes;
 use h2::client::{ResponseFuture, SendRequest};
@@ -79,8 +80,12 @@ fn worker(endpoint: SocketAddr, more: &str) -> (Handle, Drain) {
     let vips = BTreeMap::from([("server.mesh.test".to_owned(), Ipv4Addr::new(127, 255, 0, 7))]);
     let snapshot = Snapshot::new(mesh, &vips, &BTreeMap::new(), None, Tick::default());
     let (drain, signal) = drain::channel();
-    let shared =
-        Shared { published: Arc::new(Published::new(snapshot)), drain: signal, listeners: Arc::default() };
+    let shared = Shared {
+        published: Arc::new(Published::new(snapshot)),
+        drain: signal,
+        listeners: Arc::default(),
+        vip_range: VipRange::DEFAULT,
+    };
     (spawn(0, shared, 1).unwrap(), drain)
 }
 

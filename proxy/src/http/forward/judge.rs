@@ -11,6 +11,7 @@ use super::Call;
 use crate::cluster::Flight;
 use crate::error::{Fault, Reason};
 use crate::http::attempt::Answer;
+use crate::http::headers;
 use crate::http::outcome::{class, failure_name, grpc_status, penalised, tells_against};
 
 /// What follows from an attempt.
@@ -50,6 +51,12 @@ impl Call<'_> {
                 );
                 let failure = match grpc_status {
                     Some(14) => Failure::GrpcUnavailable { response_started: false },
+                    // By the proxy in front of the endpoint, which knows.
+                    None if status == StatusCode::SERVICE_UNAVAILABLE
+                        && headers::is_unprocessed(answer.headers()) =>
+                    {
+                        Failure::NothingWritten
+                    }
                     _ => Failure::Status(status.as_u16()),
                 };
                 if !self.may_retry_on(failure) {

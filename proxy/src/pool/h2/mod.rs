@@ -204,9 +204,9 @@ async fn open(
     upstream: &Upstream,
     timeout: Duration,
     changed: Rc<Notify>,
-    place: Place,
+    mut place: Place,
 ) -> Result<Rc<Connection>, Fault> {
-    let stream = super::connect::tcp(upstream, timeout).await?;
+    let stream = super::connect::tcp(upstream, timeout, &mut place).await?;
     let (sender, mut io) = h2::client::Builder::new()
         .initial_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
