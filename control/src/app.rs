@@ -13,6 +13,7 @@ use clap::Parser;
 use envoy_types::pb::envoy::service::discovery::v3::aggregated_discovery_service_server::AggregatedDiscoveryServiceServer;
 use envoy_types::pb::envoy::service::load_stats::v3::load_reporting_service_server::LoadReportingServiceServer;
 use tokio::net::TcpListener;
+use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::TcpListenerStream;
@@ -21,7 +22,8 @@ use tonic::transport::{Certificate, Identity, Server, ServerTlsConfig};
 
 use crate::admin::{self, Admin};
 use crate::bootstrap;
-use crate::config::{Cli, Command, Serve};
+use crate::config::{Cli, Command, Serve, UnpublishZone};
+use crate::health;
 use crate::hub::Hub;
 use crate::mind::{Mind, Settings, names};
 use crate::registry::Registry;
@@ -37,6 +39,9 @@ use crate::store::{Store, StoreConfig};
 use crate::telemetry::log;
 use crate::telemetry::metrics::Metrics;
 use crate::tokens::Tokens;
+use crate::zone::keeper::{self, Keeper, Kept};
+use crate::zone::route53::Route53;
+use crate::zone::unpublish::{Done, unpublish};
 
 /// Wrong usage or an invalid mesh file.
 const USAGE: u8 = 2;
@@ -56,6 +61,16 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     };
     let config = match cli.command {
         Command::Serve(config) => config,
+        Command::UnpublishZone(config) => return unpublish_zone(&config),
+        Command::Health(config) => {
+            return match health::ask(config.admin, Duration::from_secs(config.timeout_seconds)) {
+                Ok(()) => ExitCode::SUCCESS,
+                Err(why) => {
+                    eprintln!("bowline-control: {why}");
+                    ExitCode::FAILURE
+                }
+            };
+        }
         Command::Bootstrap(config) => {
             return match bootstrap::page(&config) {
                 Ok(page) => {
@@ -69,13 +84,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
             };
         }
     };
-    let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => {
-            eprintln!("bowline-control: no runtime: {error}");
-            return ExitCode::FAILURE;
-        }
-    };
+    let Some(runtime) = runtime() else { return ExitCode::FAILURE };
     match runtime.block_on(serve(&config)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(Ended::Usage(why)) => {
@@ -84,6 +93,33 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
             ExitCode::from(USAGE)
         }
         Err(Ended::Failed(why)) => {
+            eprintln!("bowline-control: {why}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn runtime() -> Option<Runtime> {
+    let built = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    built.inspect_err(|error| eprintln!("bowline-control: no runtime: {error}")).ok()
+}
+
+/// The command `unpublish-zone`.
+fn unpublish_zone(config: &UnpublishZone) -> ExitCode {
+    let Some(runtime) = runtime() else { return ExitCode::FAILURE };
+    let done = runtime.block_on(async {
+        let route53 = Route53::from_env(&config.zone).await;
+        unpublish(&route53, &config.namespace).await
+    });
+    match done {
+        Ok(Done { zone, names, kept }) => {
+            println!("{names} names of {} taken out of the zone {} ({zone})", config.namespace, config.zone);
+            for name in kept {
+                println!("{name} has another record than ours: it stays, without our mark");
+            }
+            ExitCode::SUCCESS
+        }
+        Err(why) => {
             eprintln!("bowline-control: {why}");
             ExitCode::FAILURE
         }
@@ -102,13 +138,23 @@ async fn serve(config: &Serve) -> Result<(), Ended> {
     log::init(config.log_format, config.log_level);
     let (mut terminate, mut interrupt) = signals().map_err(|error| Ended::Failed(error.to_string()))?;
     let access = Access::new(config).map_err(Ended::Usage)?;
-    let tokens = match &config.registration_tokens {
-        Some(file) => Tokens::load(file).map_err(Ended::Usage)?,
-        None => Tokens::default(),
+    let tokens = match (&config.registration_tokens, &config.registration_token_list) {
+        (Some(file), _) => Tokens::load(file).map_err(Ended::Usage)?,
+        (None, Some(list)) => Tokens::of_list(list).map_err(Ended::Usage)?,
+        (None, None) => Tokens::default(),
     };
     let tls = tls(config).map_err(Ended::Usage)?;
     let (mesh_source, mesh) = MeshFileSource::open(&config.mesh, config.vip_range).map_err(Ended::Usage)?;
     let store = StoreConfig { store: config.store.clone(), state_dir: config.state_dir.clone() };
+    store.check().map_err(|why| Ended::Usage(format!("--store: {why}")))?;
+    let zone = match &config.publish_zone {
+        Some(id) => {
+            let route53 = Route53::from_env(id).await;
+            let found = keeper::look(&route53).await.map_err(Ended::Usage)?;
+            Some((route53, found))
+        }
+        None => None,
+    };
     let store = Arc::new(Store::open(&store).await.map_err(Ended::Failed)?);
     let vips = store.vips(config.vip_range, &names(&mesh)).await.map_err(Ended::Failed)?;
 
@@ -141,6 +187,11 @@ async fn serve(config: &Serve) -> Result<(), Ended> {
     tokio::spawn(mesh_source.run(followed.clone(), report.clone()));
     tokio::spawn(DnsSource::new(config.resolver, config.vip_range).run(followed.clone(), report.clone()));
     tokio::spawn(CloudMapSource::new(config.vip_range).run(followed.clone(), report.clone()));
+    if let Some((route53, found)) = zone {
+        let grace = Duration::from_secs(config.zone_grace_seconds.into());
+        let kept = Kept { route53, found, namespace: mesh.namespace.clone(), grace };
+        tokio::spawn(Keeper::new(kept, mind.names(), report.clone(), metrics.clone()).run());
+    }
     tokio::spawn(registered.run(followed, report));
     let (commands, asked) = mpsc::channel(64);
     tokio::spawn(mind.run(changes, asked));

@@ -23,6 +23,8 @@ Examples:
   bowline-control serve --mesh mesh.yaml        serve a mesh file and what registers itself; changes are pushed at once
   bowline-proxy run --control http://127.0.0.1:18000 --namespace hello-world.com
                                                 a proxy that is fed by it
+  bowline-control unpublish-zone Z0123456789ABC --namespace hello-world.com
+                                                takes out of a zone what --publish-zone has put there
   bowline-control bootstrap envoy               a bootstrap file with which Envoy is a client too
   bowline-control bootstrap grpc                the same for gRPC without a proxy (xds:///NAME:PORT)
   curl 127.0.0.1:18001/clients                  who is connected, and what each has acknowledged";
@@ -32,8 +34,16 @@ Examples:
 pub enum Command {
     /// Serve the mesh in the foreground until SIGTERM or Ctrl-C.
     Serve(Box<Serve>),
+    /// Exit 0 if the control plane serves its clients, 1 if it does not: for a container health check in an image without
+    /// a shell.
+    Health(Health),
     /// Print a bootstrap file with which another xDS client finds this control plane.
     Bootstrap(Bootstrap),
+    /// Take all names of a namespace out of a private zone of Route 53, before the zone is destroyed.
+    ///
+    /// Only records that `serve --publish-zone` has made and marked go. Stop the control plane first, or it publishes them
+    /// again. Credentials and region as any AWS SDK finds them.
+    UnpublishZone(UnpublishZone),
 }
 
 /// Flags of `bowline-control serve`. Each has an environment variable, because task definitions speak env.
@@ -68,10 +78,31 @@ pub struct Serve {
     #[arg(long, env = "BOWLINE_TOKEN_FILE", value_name = "FILE")]
     pub token_file: Option<PathBuf>,
 
+    /// The token itself, for orchestrators that hand secrets over in variables (ECS `secrets`). On a command line everybody
+    /// on the host could read it.
+    #[arg(
+        long,
+        env = "BOWLINE_TOKEN",
+        value_name = "TOKEN",
+        hide_env_values = true,
+        conflicts_with = "token_file"
+    )]
+    pub token: Option<String>,
+
     /// A file (YAML or JSON) that says which token may register endpoints of which service: `{ server: TOKEN }`. Without
     /// it, whoever may connect may register, and from other hosts nobody.
     #[arg(long, env = "BOWLINE_REGISTRATION_TOKENS", value_name = "FILE")]
     pub registration_tokens: Option<PathBuf>,
+
+    /// The text of such a file, for the same reason. `;` can stand for the end of a line: `server: TOKEN; db: TOKEN`.
+    #[arg(
+        long,
+        env = "BOWLINE_REGISTRATION_TOKEN_LIST",
+        value_name = "TEXT",
+        hide_env_values = true,
+        conflicts_with = "registration_tokens"
+    )]
+    pub registration_token_list: Option<String>,
 
     /// The certificate (PEM) with which clients are served over TLS. Needs `--tls-key`.
     #[arg(long, env = "BOWLINE_TLS_CERT", value_name = "FILE", requires = "tls_key")]
@@ -105,6 +136,16 @@ pub struct Serve {
     #[arg(long, env = "BOWLINE_VIP_RANGE", value_name = "CIDR", default_value = "127.255.0.0/16")]
     pub vip_range: VipRange,
 
+    /// Keep the mesh's names in this private hosted zone of Route 53, at their VIPs. Only records that are marked as the
+    /// namespace's own are changed. Credentials and region as any AWS SDK finds them.
+    #[arg(long, env = "BOWLINE_PUBLISH_ZONE", value_name = "ZONEID", value_parser = zone_id)]
+    pub publish_zone: Option<String>,
+
+    /// How long a name that has left the mesh stays in the zone, so that a mistake in the mesh file can be mended.
+    #[arg(long, env = "BOWLINE_ZONE_GRACE_SECONDS", value_name = "N", default_value_t = 60,
+          value_parser = clap::value_parser!(u32).range(0..=86_400))]
+    pub zone_grace_seconds: u32,
+
     /// Ask this DNS server, over UDP and TCP, for endpoints that come from DNS. Default: the system's.
     #[arg(long, env = "BOWLINE_RESOLVER", value_name = "ADDR")]
     pub resolver: Option<SocketAddr>,
@@ -127,8 +168,23 @@ const SERVE_HELP: &str = "\
 Endpoints come from the mesh file (static), from DNS (dns), from AWS Cloud Map (cloudMap; credentials and region as any
 AWS SDK finds them), and from tasks that register themselves (registered).
 
+--publish-zone needs the rights route53:GetHostedZone, route53:ListResourceRecordSets and
+route53:ChangeResourceRecordSets on the zone.
+
 Signals: SIGTERM and Ctrl-C end it at once: proxies go on with what they know.
 Exit codes: 0 done, 1 it failed, 2 wrong usage or an invalid mesh file.";
+
+/// Flags of `bowline-control health`.
+#[derive(Debug, Args)]
+pub struct Health {
+    /// The admin address of the control plane to ask.
+    #[arg(long, env = "BOWLINE_ADMIN", value_name = "ADDR", default_value = "127.0.0.1:18001")]
+    pub admin: SocketAddr,
+
+    /// How long to wait for an answer, in seconds.
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u64).range(1..=60))]
+    pub timeout_seconds: u64,
+}
 
 /// Flags of `bowline-control bootstrap`.
 #[derive(Debug, Args)]
@@ -148,6 +204,27 @@ pub struct Bootstrap {
     /// The client's availability zone.
     #[arg(long, value_name = "ZONE")]
     pub zone: Option<String>,
+}
+
+/// Flags of `bowline-control unpublish-zone`.
+#[derive(Debug, Args)]
+pub struct UnpublishZone {
+    /// The zone's id.
+    #[arg(value_name = "ZONEID", value_parser = zone_id)]
+    pub zone: String,
+
+    /// The namespace whose names go; those of others stay.
+    #[arg(long, env = "BOWLINE_NAMESPACE", value_name = "NAMESPACE")]
+    pub namespace: String,
+}
+
+/// A zone's id, with or without what Route 53 writes before it.
+fn zone_id(text: &str) -> Result<String, String> {
+    let id = text.strip_prefix("/hostedzone/").unwrap_or(text);
+    match (1..=32).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
+        true => Ok(id.to_owned()),
+        false => Err("a zone's id has up to 32 letters and digits, e.g. Z0123456789ABCDEFGHIJ".to_owned()),
+    }
 }
 
 /// Clients that are not Bowline's own.

@@ -2,9 +2,11 @@
 
 pub mod admin;
 pub mod app;
+mod aws;
 pub mod backoff;
 pub mod bootstrap;
 pub mod config;
+pub mod health;
 pub mod holdback;
 pub mod hub;
 pub mod lease;
@@ -16,3 +18,4 @@ pub mod source;
 pub mod store;
 pub mod telemetry;
 pub mod tokens;
+pub mod zone;

@@ -19,6 +19,7 @@ use crate::registry::{Registry, diff};
 use crate::source::Change;
 use crate::store::Store;
 use crate::telemetry::metrics::{Metrics, Now};
+use crate::zone::{Names, keeper};
 
 /// How long the store may take to give names their VIPs.
 const VIPS_WITHIN: Duration = Duration::from_secs(5);
@@ -75,6 +76,8 @@ pub struct Mind {
     stopped: Option<String>,
     /// Sources follow it.
     mesh: watch::Sender<Arc<Mesh>>,
+    /// The zone follows it.
+    names: watch::Sender<Arc<Names>>,
     /// A mesh whose names have no VIPs yet, and when that is tried again.
     waiting: Option<(Arc<Mesh>, Instant)>,
 }
@@ -111,6 +114,7 @@ impl Mind {
         metrics: Arc<Metrics>,
     ) -> (Self, watch::Receiver<Arc<Mesh>>) {
         let (mesh, followed) = watch::channel(registry.mesh().clone());
+        let names = watch::Sender::new(Arc::new(registry.vips().clone()));
         let started = Instant::now();
         let mind = Mind {
             registry,
@@ -123,9 +127,15 @@ impl Mind {
             trial: None,
             stopped: None,
             mesh,
+            names,
             waiting: None,
         };
         (mind, followed)
+    }
+
+    /// The names that clients may dial, with their VIPs, as they are and will be.
+    pub fn names(&self) -> watch::Receiver<Arc<Names>> {
+        self.names.subscribe()
     }
 
     /// Decides until nobody reports anything any more.
@@ -166,6 +176,9 @@ impl Mind {
             Change::Mesh(mesh) => self.take_mesh(mesh).await,
             Change::Trouble { service, source, why } => {
                 match &why {
+                    Some(why) if source == keeper::SOURCE => {
+                        tracing::warn!(why, "not all names are in the zone as they should be");
+                    }
                     Some(why) => {
                         tracing::warn!(source, service, why, "a source can't look; what it found last stays");
                     }
@@ -215,6 +228,7 @@ impl Mind {
                     self.registry.set_vips(vips, self.now());
                     self.mesh.send_replace(mesh);
                 }
+                self.tell_names();
             }
             Err(why) => {
                 tracing::error!(why, "no VIPs for the names of the mesh file: tried again in 2 seconds");
@@ -284,6 +298,7 @@ impl Mind {
                 self.end_trial();
                 self.stopped = Some(why);
                 self.mesh.send_replace(self.registry.mesh().clone());
+                self.tell_names();
             }
         }
     }
@@ -297,6 +312,21 @@ impl Mind {
         self.hub.end_trial();
         self.mesh.send_replace(trial.registry.mesh().clone());
         self.registry = trial.registry;
+        self.tell_names();
+    }
+
+    /// While a mesh is tried, the names of both are there: most clients have the old ones, and where a new one was not there
+    /// when it was asked for, that would be remembered.
+    fn tell_names(&self) {
+        let mut names = self.trial.as_ref().map(|trial| trial.registry.vips().clone()).unwrap_or_default();
+        names.extend(self.registry.vips().clone());
+        self.names.send_if_modified(|before| {
+            let differs = **before != names;
+            if differs {
+                *before = Arc::new(names);
+            }
+            differs
+        });
     }
 
     fn end_trial(&mut self) {

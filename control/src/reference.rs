@@ -30,7 +30,7 @@ pub fn flags() -> String {
 }
 
 fn section(page: &mut String, command: &Command) {
-    let about = command.get_about().map(ToString::to_string).unwrap_or_default();
+    let about = command.get_long_about().or(command.get_about()).map(ToString::to_string).unwrap_or_default();
     let _ = writeln!(page, "\n## bowline-control {}\n\n{about}\n", command.get_name());
     page.push_str("| flag | environment | default | meaning |\n| --- | --- | --- | --- |\n");
     for arg in command.get_arguments().filter(|arg| !matches!(arg.get_id().as_str(), "help" | "version")) {

@@ -107,6 +107,11 @@ impl Registry {
         &self.mesh
     }
 
+    /// The VIP of every dnsName of the mesh.
+    pub fn vips(&self) -> &BTreeMap<String, Ipv4Addr> {
+        &self.vips
+    }
+
     /// What was published last.
     pub fn world(&self) -> &Arc<World> {
         &self.world

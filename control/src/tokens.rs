@@ -53,6 +53,16 @@ impl Tokens {
         Self::parse(&name, bytes)
     }
 
+    /// The same from the text of such a file, in which `;` may stand for the end of a line.
+    ///
+    /// # Errors
+    /// As for a file.
+    pub fn of_list(list: &str) -> Result<Self, String> {
+        let lines = || list.split(';').map(str::trim).collect::<Vec<_>>().join("\n");
+        let text = if list.trim_start().starts_with('{') { list.to_owned() } else { lines() };
+        Self::parse("--registration-token-list", text.into_bytes())
+    }
+
     fn parse(name: &str, bytes: Vec<u8>) -> Result<Self, String> {
         let value = parse_value(name, bytes).map_err(|problems| problems.to_string())?;
         let Value::Object(entries) = value else {

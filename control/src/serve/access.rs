@@ -21,7 +21,11 @@ impl Access {
     /// # Errors
     /// The listener can be reached from other hosts, and nothing would keep strangers out; or a file can't be read.
     pub fn new(config: &Serve) -> Result<Self, String> {
-        let token = config.token_file.as_deref().map(read_token).transpose()?;
+        let token = match (&config.token_file, &config.token) {
+            (Some(file), _) => Some(read_token(file)?),
+            (None, Some(token)) if token.trim().is_empty() => return Err("--token: it is empty".to_owned()),
+            (None, token) => token.as_deref().map(|token| token.trim().to_owned()),
+        };
         if !config.listen.ip().is_loopback() && token.is_none() && config.tls_client_ca.is_none() {
             return Err(format!(
                 "--listen {} can be reached from other hosts, and whoever reaches it could read the mesh and register \

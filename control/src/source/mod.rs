@@ -30,7 +30,8 @@ pub enum Change {
     Trouble {
         /// The service; `None`: all of this source.
         service: Option<String>,
-        /// Which source: `mesh`, `dns`, `cloudMap`, `registered`.
+        /// Which source: `mesh`, `dns`, `cloudMap`, `registered`; or `zone`, which is none, and in which names can't be
+        /// published as they should be.
         source: &'static str,
         /// What is wrong, in words; `None`: nothing any more.
         why: Option<String>,

@@ -41,6 +41,19 @@ pub enum Store {
     Etcd(Etcd),
 }
 
+impl StoreConfig {
+    /// Whether the words can be understood.
+    ///
+    /// # Errors
+    /// They can't: what is wrong.
+    pub fn check(&self) -> Result<(), String> {
+        match self.store.as_str() {
+            "memory" => Ok(()),
+            place => place.parse::<Place>().map(drop),
+        }
+    }
+}
+
 impl Store {
     /// Opens the store that is wanted. Must be called in a tokio runtime, in which the store goes on to work.
     ///

@@ -6,6 +6,8 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
 use bowline_xds::kind::ClientKind;
 use bowline_xds::resource::ResourceType;
 
+use super::zone::ZoneMetrics;
+
 /// Upper bounds of the buckets of `bowline_control_ack_seconds`.
 const BOUNDS: [f64; 12] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0];
 const KINDS: usize = ClientKind::ALL.len();
@@ -25,6 +27,8 @@ pub struct Metrics {
     changes: AtomicU64,
     reloads_applied: AtomicU64,
     reloads_refused: AtomicU64,
+    /// Of the zone that is kept.
+    pub zone: ZoneMetrics,
 }
 
 /// What is true at the moment of a scrape and kept elsewhere.
@@ -43,7 +47,7 @@ pub struct Now {
 }
 
 /// Each metric with its kind and its meaning: what `# HELP` says, and the reference page.
-pub const CATALOGUE: [(&str, &str, &str); 15] = [
+pub const CATALOGUE: [(&str, &str, &str); 19] = [
     ("bowline_control_clients", "gauge", "Clients connected, by kind."),
     (
         "bowline_control_clients_refused_total",
@@ -84,6 +88,27 @@ pub const CATALOGUE: [(&str, &str, &str); 15] = [
         "bowline_control_source_error_seconds",
         "gauge",
         "For how long a source has not been able to look; absent while it can.",
+    ),
+    (
+        "bowline_control_zone_names",
+        "gauge",
+        "Names by how they are in the zone that is kept: `published`, `pending`, `taken` (somebody else has a record there), `outside` \
+         of the zone, `leaving` (not in the mesh any more, and taken out soon). Absent without a zone, as are the next ones.",
+    ),
+    (
+        "bowline_control_zone_changes_total",
+        "counter",
+        "Names whose records were created, replaced because they were not right, or deleted, by action.",
+    ),
+    (
+        "bowline_control_zone_disturbed_total",
+        "counter",
+        "Names whose records somebody else has changed; they are put right, unless they are somebody else's now.",
+    ),
+    (
+        "bowline_control_zone_requests_total",
+        "counter",
+        "Requests to Route 53, by call and result; `throttled` ones are made again later.",
     ),
     ("bowline_control_uptime_seconds", "gauge", "Seconds since the process started."),
     ("bowline_control_build_info", "gauge", "Always 1; the version is in a label."),
@@ -200,6 +225,7 @@ impl Metrics {
             "bowline_control_source_error_seconds" => {
                 now.troubles.iter().for_each(|(source, s)| line(&format!("{{source=\"{source}\"}}"), *s));
             }
+            zone if zone.starts_with("bowline_control_zone_") => self.zone.samples(zone, page),
             "bowline_control_uptime_seconds" => line("", now.uptime),
             "bowline_control_build_info" => {
                 line(&format!("{{version=\"{}\"}}", env!("CARGO_PKG_VERSION")), 1.0);

@@ -36,6 +36,20 @@ fn a_token_holds_for_its_service() {
 }
 
 #[test]
+fn a_list_in_a_variable_is_a_file_in_one_line() {
+    for list in [
+        "server: aaaaaaaa; other: bbbbbbbb",
+        "server: aaaaaaaa\nother: bbbbbbbb",
+        r#"{"server": "aaaaaaaa", "other": "bbbbbbbb"}"#,
+    ] {
+        let tokens = Tokens::of_list(list).unwrap();
+        assert_eq!(tokens.check("server", &["aaaaaaaa"], there()), Ok(()), "{list}");
+        assert_eq!(tokens.check("other", &["bbbbbbbb"], there()), Ok(()), "{list}");
+    }
+    assert!(Tokens::of_list("server").unwrap_err().contains("--registration-token-list"));
+}
+
+#[test]
 fn the_token_for_all_is_not_for_those_with_their_own() {
     let tokens = tokens(r#"{ "*": "anyanyany", "server": "aaaaaaaa" }"#).unwrap();
     assert_eq!(tokens.check("third", &["anyanyany"], there()), Ok(()));

@@ -76,7 +76,7 @@ impl Aws {
             .region(Region::new("eu-west-1"))
             .endpoint_url(&self.endpoint)
             .credentials_provider(SharedCredentialsProvider::new(credentials))
-            .http_client(client::http_client())
+            .http_client(crate::aws::http_client())
             .build();
         CloudMap::from_config(&config)
     }
