@@ -8,6 +8,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::DONE;
 use crate::ask::AdminAddr;
+use crate::import::args::ImportArgs;
+use crate::inject::args::InjectArgs;
 
 /// Where a control plane on this host has its admin pages.
 const CONTROL_ADMIN: &str = "127.0.0.1:18001";
@@ -23,6 +25,8 @@ Examples:
   bowline check mesh/                the same for a folder of files, one per team
   bowline schema > mesh.schema.json  a JSON Schema, for editors that complete and check
   bowline diff mesh.yaml             what would a running control plane change if it got this file?
+  bowline inject task.json ...       add the sidecar to a task definition, a template or a compose file
+  bowline import app-mesh mesh/ ...  a mesh file from App Mesh's or Service Connect's configuration
   bowline status                     how is the control plane, who is connected, who is behind?
 
 The least mesh file:
@@ -53,6 +57,8 @@ Examples:
     )]
     Schema,
     Diff(DiffArgs),
+    Inject(Box<InjectArgs>),
+    Import(Box<ImportArgs>),
     Status(StatusArgs),
 }
 

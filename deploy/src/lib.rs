@@ -4,6 +4,8 @@ mod ask;
 mod check;
 mod cli;
 mod diff;
+mod import;
+mod inject;
 mod status;
 mod style;
 mod table;
@@ -22,7 +24,7 @@ const DONE: u8 = 0;
 const FAILED: u8 = 1;
 /// Wrong usage, or a wrong mesh file. clap exits with this one too.
 const WRONG: u8 = 2;
-/// `bowline diff --exit-code`: something would change.
+/// `bowline diff --exit-code`: something would change; `bowline import --strict`: something was listed.
 const DIFFERENT: u8 = 3;
 
 /// The program: `args` begin with its own name.
@@ -40,6 +42,8 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Check(args) => check::run(args, &mut out, &mut err),
         Command::Schema => cli::schema(&mut out),
         Command::Diff(args) => diff::run(args, &mut out, &mut err),
+        Command::Inject(args) => inject::run(args, &mut out, &mut err),
+        Command::Import(args) => import::run(args, &mut out, &mut err),
         Command::Status(args) => status::run(args, &mut out),
     };
     ExitCode::from(outcome.unwrap_or_else(|error| {
