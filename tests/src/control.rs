@@ -212,6 +212,12 @@ impl Control {
         self.builder.mesh_file()
     }
 
+    /// The range of VIPs that it was given.
+    #[must_use]
+    pub fn vip_range(&self) -> String {
+        self.builder.vip_range()
+    }
+
     /// The folder that it was given.
     #[must_use]
     pub fn folder(&self) -> &Path {

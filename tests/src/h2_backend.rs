@@ -56,7 +56,18 @@ impl H2Backend {
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        Self::start_at(([127, 0, 0, 1], 0).into(), handler).await
+    }
+
+    /// The same at this address; port 0: any.
+    ///
+    /// # Panics
+    /// It is taken.
+    pub async fn start_at<F>(addr: SocketAddr, handler: impl Fn(Stream) -> F + Send + Sync + 'static) -> Self
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let listener = TcpListener::bind(addr).await.expect("a free port");
         let addr = listener.local_addr().expect("its address");
         let state = Arc::new(State {
             accepts: AtomicUsize::new(0),

@@ -88,18 +88,47 @@ impl Netns {
     }
 
     fn nft(&self, args: &[&str]) -> Result<(), String> {
-        self.exec("nft", args)
+        self.exec("nft", args).map(drop)
     }
 
     fn path(&self) -> String {
         format!("/proc/{}/ns/net", self.keeper.id())
     }
 
-    fn exec(&self, program: &str, args: &[&str]) -> Result<(), String> {
+    /// Runs a program inside, to its end, and returns what it prints.
+    ///
+    /// # Errors
+    /// There is no such program, or it fails; with what it says.
+    pub fn exec(&self, program: &str, args: &[&str]) -> Result<String, String> {
         let net = format!("--net={}", self.path());
         let mut all = vec![net.as_str(), program];
         all.extend(args);
         run("nsenter", &all)
+    }
+
+    /// The process that keeps it alive, by which `ip` knows it.
+    #[must_use]
+    pub fn keeper(&self) -> u32 {
+        self.keeper.id()
+    }
+
+    /// Does something inside, on a thread of its own, and keeps what comes of it going there until the test ends: servers.
+    ///
+    /// # Panics
+    /// It does, or the namespace can't be entered.
+    pub fn host<T: Send + 'static>(&self, begin: impl AsyncFnOnce() -> T + Send + 'static) -> T {
+        let path = self.path();
+        let (sender, begun) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            enter(&path);
+            runtime().block_on(async {
+                if sender.send(begin().await).is_ok() {
+                    // The process ends with the tests, and all of its threads.
+                    std::future::pending::<()>().await;
+                }
+            });
+        });
+        begun.recv().expect("it began")
     }
 
     /// Runs a test inside: all sockets that it opens and all processes that it starts are in this network.
@@ -111,11 +140,8 @@ impl Netns {
         // A namespace is a thread's. One thread runs all of the test, and the threads and processes it makes inherit it.
         let outcome = std::thread::scope(|scope| {
             let inside = scope.spawn(|| {
-                let file = File::open(path).expect("the namespace's file");
-                move_into_link_name_space(file.as_fd(), Some(LinkNameSpaceType::Network))
-                    .expect("the namespace can be entered");
-                let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-                runtime.expect("a runtime").block_on(test());
+                enter(&path);
+                runtime().block_on(test());
             });
             inside.join()
         });
@@ -132,10 +158,20 @@ impl Drop for Netns {
     }
 }
 
-fn run(program: &str, args: &[&str]) -> Result<(), String> {
+fn enter(path: &str) {
+    let file = File::open(path).expect("the namespace's file");
+    move_into_link_name_space(file.as_fd(), Some(LinkNameSpaceType::Network))
+        .expect("the namespace can be entered");
+}
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime")
+}
+
+fn run(program: &str, args: &[&str]) -> Result<String, String> {
     let output = Command::new(program).args(args).output().map_err(|error| format!("{program}: {error}"))?;
     match output.status.success() {
-        true => Ok(()),
+        true => Ok(String::from_utf8_lossy(&output.stdout).into_owned()),
         false => {
             Err(format!("{program} {}: {}", args.join(" "), String::from_utf8_lossy(&output.stderr).trim()))
         }

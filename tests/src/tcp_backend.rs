@@ -27,7 +27,18 @@ impl TcpBackend {
     pub async fn start<F: Future<Output = io::Result<()>> + Send + 'static>(
         converse: impl Fn(usize, Wire) -> F + Send + 'static,
     ) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        Self::start_at(([127, 0, 0, 1], 0).into(), converse).await
+    }
+
+    /// The same at this address; port 0: any.
+    ///
+    /// # Panics
+    /// It is taken.
+    pub async fn start_at<F: Future<Output = io::Result<()>> + Send + 'static>(
+        addr: SocketAddr,
+        converse: impl Fn(usize, Wire) -> F + Send + 'static,
+    ) -> Self {
+        let listener = TcpListener::bind(addr).await.expect("a free port");
         let addr = listener.local_addr().expect("its address");
         let accepts = Arc::new(AtomicUsize::new(0));
         let count = accepts.clone();

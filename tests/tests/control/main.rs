@@ -9,6 +9,7 @@ mod pages;
 mod registration;
 mod safety;
 mod stores;
+mod zone;
 
 use bowline_tests::{Control, Proxy, control, proxy, service};
 use serde_json::json;

@@ -1,8 +1,11 @@
 //! No client can hurt another, and no stranger gets in.
 
+use std::path::Path;
+
+use bowline_tests::proxy::{bare, run_to_end};
 use bowline_tests::{Backend, Reply, eventually, service};
 
-use crate::{client, control, has_mesh, registered};
+use crate::{CONTROL, client, control, has_mesh, registered};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn it_does_not_listen_to_other_hosts_without_a_secret() {
@@ -12,6 +15,38 @@ async fn it_does_not_listen_to_other_hosts_without_a_secret() {
     let builder = control().listen("0.0.0.0:0");
     let token = builder.file("token", "a secret of ours\n");
     builder.arg("--token-file").arg(token.to_str().expect("a path")).start().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_may_come_without_a_file() {
+    let control = control().arg("--token").arg("a-secret-of-ours").start().await;
+    let stranger = client(&[&control]).start().await;
+    assert!(stranger.logged("no stream to the control plane").await.contains("wants a token"));
+    has_mesh(&client(&[&control]).arg("--control-token").arg("a-secret-of-ours").start().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn its_health_is_an_exit_code() {
+    let health = async |admin: &str| {
+        let mut command = bare(Path::new(CONTROL));
+        run_to_end(command.args(["health", "--admin", admin])).await
+    };
+    let control = control().start().await;
+    assert_eq!(health(&control.admin.to_string()).await.code, Some(0));
+    let ended = health("127.0.0.1:1").await;
+    assert_eq!(ended.code, Some(1));
+    assert!(ended.err.contains("no control plane answers at 127.0.0.1:1"), "{}", ended.err);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_is_none_is_wrong_usage() {
+    let ended = control().arg("--store").arg("redis://127.0.0.1:1/x").run_to_end().await;
+    assert_eq!(ended.code, Some(2), "{}", ended.err);
+    assert!(
+        ended.err.contains("--store") && ended.err.contains("expected memory, or etcd://"),
+        "{}",
+        ended.err
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -29,6 +64,8 @@ async fn only_who_has_the_token_is_served() {
     assert!(line.contains("not the token"), "{line}");
     let friend = client(&[&control]).arg("--control-token-file").arg(&token).start().await;
     has_mesh(&friend).await;
+    let other = client(&[&control]).arg("--control-token").arg("a-secret-of-ours").start().await;
+    has_mesh(&other).await;
     assert_eq!(friend.get("server", "/").await.expect(200).text(), "served");
     assert!(control.metrics().await.sum("bowline_control_clients_refused_total", &[]) >= 2.0);
 }
