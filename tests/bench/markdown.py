@@ -1,6 +1,6 @@
 """The report as the block of the README."""
 
-from report import gate_line, number, titles, warnings
+from report import direct_line, gate_line, number, titles, warnings
 
 _METRICS = {
     "cpu_us": ("CPU µs per {unit}", 2),
@@ -18,9 +18,11 @@ def _row(label, case, key, digits, order):
 def block(results, peers, machine):
     """A table of all cases, then how Bowline stands to its targets, then what to know."""
     names = titles(peers)
-    order = [peer.name for peer in peers]
+    # A column for whoever took part in anything.
+    order = [peer.name for peer in peers if any(peer.name in case["proxies"] for case in results)]
+    measured = [case for case in results if not case.get("left_out")]
     lines = ["| work | " + " | ".join(names[n] for n in order) + " |", "| --- |" + " ---: |" * len(order)]
-    for case in results:
+    for case in measured:
         what, digits = _METRICS[case["metric"]]
         title = case["title"].replace(" x ", " × ")
         lines.append(_row(f"{title}: **{what.format(unit=case['unit'])}**", case, case["metric"], digits, order))
@@ -35,7 +37,12 @@ def block(results, peers, machine):
     verdicts = [f"- {case['name']}: {gate_line(v, names)}" for case in results for v in case["gates"]]
     if verdicts:
         lines += ["", "Beside the targets:", "", *[" ".join(line.split()) for line in verdicts]]
-    loud = [f"- {case['name']}: {w}" for case in results for w in warnings(case, names)]
+    direct = [(case["name"], direct_line(case, names)) for case in measured]
+    direct = [f"- {name}: {line}" for name, line in direct if line]
+    if direct:
+        lines += ["", "Beside a direct connection:", "", *direct]
+    loud = [f"- {case['name']}: left out: {case['left_out'].splitlines()[0]}" for case in results if case.get("left_out")]
+    loud += [f"- {case['name']}: {w}" for case in results for w in warnings(case, names)]
     if loud:
         lines += ["", "Before you believe it:", "", *loud]
     versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())

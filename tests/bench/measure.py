@@ -10,14 +10,19 @@ from pathlib import Path
 from load import LoadError
 from procs import StartError
 
+
+def _threads(pid):
+    return Path(f"/proc/{pid}/task").iterdir() if pid else ()
+
+
 def cpu_ns(pid):
-    """CPU time (user and system) of all threads so far, in nanoseconds.
+    """CPU time (user and system) of all threads so far, in nanoseconds. Of no process: 0.
 
     From schedstat, which the scheduler keeps to the nanosecond; /proc/PID/stat counts ticks of 10 ms. The proxies
     measured keep their threads for life, so no thread's time is lost by its end.
     """
     total = 0
-    for task in Path(f"/proc/{pid}/task").iterdir():
+    for task in _threads(pid):
         try:
             total += int((task / "schedstat").read_text().split()[0])
         except (FileNotFoundError, ProcessLookupError):
@@ -26,7 +31,9 @@ def cpu_ns(pid):
 
 
 def rss_mb(pid):
-    """Resident memory in MB (10^6 bytes would be 2 % more; this is MiB, as top shows it)."""
+    """Resident memory in MB (10^6 bytes would be 2 % more; this is MiB, as top shows it). Of no process: None."""
+    if pid is None:
+        return None
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():
         if line.startswith("VmRSS:"):
             return int(line.split()[1]) / 1024
@@ -40,7 +47,7 @@ def waited_ns(pid):
     off by tens of percent for work made of very short bursts.
     """
     waited = {}
-    for task in Path(f"/proc/{pid}/task").iterdir():
+    for task in _threads(pid):
         try:
             waited[task.name] = int((task / "schedstat").read_text().split()[1])
         except (FileNotFoundError, ProcessLookupError):
@@ -50,16 +57,16 @@ def waited_ns(pid):
 
 @dataclass
 class Sample:
-    """One round of one proxy in one case."""
+    """One round of one proxy in one case. Where there is no proxy, what is one's is None."""
 
-    cpu_us: float  # proxy CPU per unit (request or MiB)
+    cpu_us: float | None  # proxy CPU per unit (request or MiB)
     rate: float  # requests a second
     p50_us: float
     p99_us: float
     mean_us: float
-    rss_busy_mb: float  # highest while the load ran
-    rss_after_mb: float
-    core_share: float  # how much of its core the proxy used, 0..1
+    rss_busy_mb: float | None  # highest while the load ran
+    rss_after_mb: float | None
+    core_share: float | None  # how much of its core the proxy used, 0..1
     waited_share: float  # how much of the time it was ready to run, but other work had its core, 0..1
     requests: int
     errors: int
@@ -71,18 +78,18 @@ def one_round(loader, case, running, seconds):
     cpu0, waited0, t0 = cpu_ns(running.pid), waited_ns(running.pid), time.monotonic()
     load = loader.run(case, running.targets[case.protocol], seconds, lambda: busy.append(rss_mb(running.pid)))
     took = time.monotonic() - t0
-    used = cpu_ns(running.pid) - cpu0
+    used = cpu_ns(running.pid) - cpu0 if running.pid else None
     # Of the thread that waited longest: a sum over Envoy's many threads could pass 100 %.
-    waited = max(ns - waited0.get(thread, 0) for thread, ns in waited_ns(running.pid).items())
+    waited = max((ns - waited0.get(thread, 0) for thread, ns in waited_ns(running.pid).items()), default=0)
     return Sample(
-        cpu_us=used / 1000 / case.units(load.requests),
+        cpu_us=used / 1000 / case.units(load.requests) if running.pid else None,
         rate=load.rate,
         p50_us=load.p50_us,
         p99_us=load.p99_us,
         mean_us=load.mean_us,
-        rss_busy_mb=max(busy),
+        rss_busy_mb=max(busy) if running.pid else None,
         rss_after_mb=rss_mb(running.pid),
-        core_share=used / 1e9 / took,
+        core_share=used / 1e9 / took if running.pid else None,
         waited_share=waited / 1e9 / took,
         requests=load.requests,
         errors=load.errors,

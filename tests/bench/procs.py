@@ -4,6 +4,7 @@ Every process the bench starts goes through `Pack`, so that whatever happens (an
 those processes are ended, by pid, and nothing else on the machine is touched.
 """
 
+import contextlib
 import ctypes
 import os
 import resource
@@ -42,15 +43,22 @@ class Proc:
         return "\n".join("    " + line for line in text) or "    (it logged nothing)"
 
 
-def _prepare_child(cpus, parent):
-    """Runs in the child before exec: pin it, raise its file limit, and let it die with us."""
+def _prepare_child(cpus, parent, net=None, uid=None):
+    """Runs in the child before exec: pin it, raise its file limit, put it where it belongs, and let it die with us."""
 
     def prepare():
         os.sched_setaffinity(0, cpus)
         _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         want = OPEN_FILES if hard == resource.RLIM_INFINITY else min(OPEN_FILES, hard)
         resource.setrlimit(resource.RLIMIT_NOFILE, (want, hard))
-        # The net under Ctrl-C: if the bench itself is killed with SIGKILL, the kernel ends its children.
+        if net:
+            net.enter()
+        if uid is not None:
+            os.setgroups([])
+            os.setresgid(uid, uid, uid)
+            os.setresuid(uid, uid, uid)
+        # The net under Ctrl-C: if the bench itself is killed with SIGKILL, the kernel ends its children. Not before the
+        # user is changed, which takes it back.
         _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != parent:
             os._exit(1)
@@ -65,28 +73,37 @@ class Pack:
         self.workdir = Path(workdir)
         self._procs = []
 
-    def start(self, name, argv, cpus, cwd=None):
-        """Starts `argv` pinned to `cpus`; its output goes to a log in the work directory."""
+    def start(self, name, argv, cpus, cwd=None, net=None, uid=None):
+        """Starts `argv` pinned to `cpus`; its output goes to a log in the work directory.
+
+        `net`: the network namespace it runs in. `uid`: the user it runs as, who need not be able to reach the program,
+        which may lie in somebody's home: it is opened by us.
+        """
         log = self.workdir / f"{name}.log"
-        with open(log, "ab") as out:
+        with contextlib.ExitStack() as files:
+            out = files.enter_context(open(log, "ab"))
+            program = files.enter_context(open(argv[0], "rb")) if uid is not None else None
             popen = subprocess.Popen(
                 [str(a) for a in argv],
+                executable=f"/proc/self/fd/{program.fileno()}" if program else None,
+                pass_fds=[program.fileno()] if program else [],
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=subprocess.STDOUT,
                 cwd=cwd or self.workdir,
                 # Its own session, so that Ctrl-C reaches the bench alone, which then ends things in order.
                 start_new_session=True,
-                preexec_fn=_prepare_child(cpus, os.getpid()),
+                preexec_fn=_prepare_child(cpus, os.getpid(), net, uid),
             )
         proc = Proc(name, popen, log)
         self._procs.append(proc)
         return proc
 
-    def run(self, name, argv, cpus, timeout, while_running=None, every=0.25):
+    def run(self, name, argv, cpus, timeout, while_running=None, every=0.25, net=None):
         """Runs a short command to its end and returns its stdout as text.
 
-        `while_running` is called every `every` seconds meanwhile (to sample memory).
+        `while_running` is called every `every` seconds meanwhile (to sample memory). `net`: the network namespace it
+        runs in.
         """
         out_path = self.workdir / f"{name}.out"
         err_path = self.workdir / f"{name}.err"
@@ -98,7 +115,7 @@ class Pack:
                 stderr=err,
                 cwd=self.workdir,
                 start_new_session=True,
-                preexec_fn=_prepare_child(cpus, os.getpid()),
+                preexec_fn=_prepare_child(cpus, os.getpid(), net),
             )
         proc = Proc(name, popen, err_path)
         self._procs.append(proc)

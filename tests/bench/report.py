@@ -1,6 +1,6 @@
 """The report on the terminal."""
 
-from gates import STEADY
+from gates import FLOORS, STEADY, beside_direct
 
 # (heading, key of the medians, digits)
 _LOADED = [("CPU µs/{unit}", "cpu_us", 2), ("± spread", None, 0), ("calls/{unit}", "syscalls", 2), ("req/s", "rate", 0),
@@ -38,6 +38,18 @@ def gate_line(verdict, names):
     return line
 
 
+def direct_line(case_result, names):
+    """How the proxies stand beside a direct connection, or None where none was measured."""
+    added = beside_direct(case_result)
+    if not added:
+        return None
+    # With many connections latency is only the rate turned over.
+    one = case_result["metric"] == "p50_us"
+    parts = [f"{names[name]} " + (f"{micros:+,.0f} µs" if one else f"{share:.2f} ×")
+             for name, (micros, share) in added.items()]
+    return ("median latency " if one else "requests/s ") + ", ".join(parts)
+
+
 def warnings(case_result, names):
     """What a reader must know before believing the figures of a case."""
     out = []
@@ -57,6 +69,8 @@ def warnings(case_result, names):
 
 def case_table(case_result, names):
     """A case as aligned text."""
+    if case_result.get("left_out"):
+        return f"{case_result['name']}: {case_result['title']}\n  – left out: {case_result['left_out']}"
     unit = {"request": "req"}.get(case_result["unit"], case_result["unit"])
     columns = _IDLE if "idle_cpu_us_per_second" in next(iter(case_result["proxies"].values()), {}).get("median", {}) \
         else _LOADED
@@ -74,9 +88,11 @@ def case_table(case_result, names):
     for row in rows:
         lines.append("  " + row[0].ljust(widths[0]) + "".join("  " + cell.rjust(w) for cell, w in zip(row[1:], widths[1:])))
     lines += ["  " + gate_line(verdict, names) for verdict in case_result["gates"]]
+    direct = direct_line(case_result, names)
+    lines += [f"  beside a direct connection: {direct}"] if direct else []
     lines += [f"  ! {warning}" for warning in warnings(case_result, names)]
     lines += [f"  – {names.get(name, name)} not measured: {why.splitlines()[0]}"
-              for name, why in case_result["skipped"].items() if name != "haproxy-tcp"]
+              for name, why in case_result["skipped"].items() if name not in FLOORS]
     return "\n".join(lines)
 
 

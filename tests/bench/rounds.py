@@ -5,10 +5,13 @@ from dataclasses import asdict
 
 import gates
 import measure
+import report
 import verify
 from load import LoadError
+from netns import Absent
 from procs import StartError
 from stats import med, spread
+from task import Network
 from verify import WrongAnswer
 
 # A round is done again, at most twice, when the proxy waited more than this share of the time for its core:
@@ -31,11 +34,20 @@ class Bench:
         self.say = say
         self.options = options
         self.vain = 0  # repeats in a row that were disturbed too
+        self.network = None  # of the tasks; made for the first case that needs it
+        self.no_network = None  # or why there is none
 
     def run(self, case, peers):
         """Measures one case; returns its result as plain data, ready for JSON."""
         result = {"name": case.name, "title": case.title, "unit": case.unit, "metric": case.metric,
                   "proxies": {}, "skipped": {}}
+        if case.place == "task":
+            result["left_out"] = self._why_no_tasks(peers)
+            if result["left_out"]:
+                self.say(f"  {case.name}: left out: {result['left_out']}")
+                result["gates"] = []
+                result["steady"] = {"worst_spread": None, "proxy": None, "ok": None}
+                return result
         runnings = []
         try:
             for peer in peers:
@@ -50,7 +62,8 @@ class Bench:
         finally:
             for running in runnings:
                 # SIGKILL after a short grace; a proxy's own drain is not what is measured here.
-                self.world.pack.stop(running.proc, grace=0.5)
+                if running.proc:
+                    self.world.pack.stop(running.proc, grace=0.5)
         result["gates"] = gates.judge(result)
         worst, who = gates.steadiness(result)
         # One round has no spread: then whether the controls were steady is unknown.
@@ -59,13 +72,31 @@ class Bench:
                             "ok": worst <= gates.STEADY if known else None}
         return result
 
+    def _why_no_tasks(self, peers):
+        """Makes the network and the tasks, once for all cases; the reason if this machine does not let us."""
+        if self.network is None and self.no_network is None:
+            try:
+                self.network = Network(self.world, self.loader.cpus)
+                for peer in peers:
+                    if "task" in peer.places:
+                        self.network.task(peer.name, redirected=not peer.floor)
+            except (Absent, StartError) as error:
+                self.no_network = str(error)
+        return self.no_network
+
+    def _backend(self, case):
+        return self.network.backend if case.place == "task" else self.world.backend
+
     def _start(self, case, peer, runnings, result):
-        why = case.why_skipped(peer.name)
+        why = case.why_skipped(peer.name) or (None if case.place in peer.places else "it has no part in this case")
         if why:
             result["skipped"][peer.name] = why
             return
         try:
-            running = peer.start()
+            if case.place == "task":
+                running = peer.start_in(self.network.task(peer.name, redirected=not peer.floor), case.protocol)
+            else:
+                running = peer.start()
         except StartError as error:
             if peer.control:
                 raise
@@ -92,7 +123,7 @@ class Bench:
                 note = verify.check(self.world.pack, self.world.tools, self.loader.cpus, case, running)
                 self.loader.run(case, running.targets[case.protocol], 1)  # warm-up: pools, caches, allocator
                 if case.connections * case.streams >= 16 and case.protocol != "tcp" and not running.peer.floor:
-                    verify.check_balance(running, getattr(self.world.backend, "h2" if case.protocol == "h2" else "h1"))
+                    verify.check_balance(running, getattr(self._backend(case), "h2" if case.protocol == "h2" else "h1"))
                 result["proxies"][running.peer.name]["checked"] = note
             except (WrongAnswer, LoadError, StartError) as error:
                 self._give_up(case, running, result, error)
@@ -111,8 +142,8 @@ class Bench:
                     continue
                 samples[name].append(sample)
                 self.say(f"  {case.name:<10} round {number + 1}/{self.options.rounds}  {running.peer.title:<12}"
-                         f"{sample.cpu_us:9.2f} µs/{case.unit:<7} {sample.rate:9.0f}/s  "
-                         f"p50 {sample.p50_us:7.0f} µs  {sample.rss_busy_mb:6.1f} MB")
+                         f"{report.number(sample.cpu_us, 2):>9} µs/{case.unit:<7} {sample.rate:9.0f}/s  "
+                         f"p50 {sample.p50_us:7.0f} µs  {report.number(sample.rss_busy_mb, 1):>6} MB")
         for running in runnings:
             entry = result["proxies"].get(running.peer.name)
             if entry is None:
@@ -143,7 +174,7 @@ class Bench:
     def _syscalls(self, case, runnings, result):
         for running in runnings:
             entry = result["proxies"].get(running.peer.name)
-            if entry is None:
+            if entry is None or not running.pid:
                 continue
             counted = self.syscalls.count(self.world.pack, self.loader, case, running, 1)
             if counted:
@@ -156,7 +187,7 @@ class Bench:
         name = running.peer.name
         result["skipped"][name] = str(error)
         result["proxies"].pop(name, None)
-        if not running.proc.alive():
+        if running.proc and not running.proc.alive():
             result["skipped"][name] += f" (it ended with code {running.proc.popen.returncode})"
         self.say(f"  {case.name}: {running.peer.title} left out: {result['skipped'][name]}\n"
-                 f"{running.proc.last_words()}")
+                 f"{running.proc.last_words() if running.proc else ''}")

@@ -4,6 +4,7 @@ import http.client
 from pathlib import Path
 
 from backend import ENDPOINTS, LARGE_BYTES, SMALL
+from netns import call
 
 _TRIES = 24
 
@@ -12,23 +13,33 @@ class WrongAnswer(Exception):
     """The proxy answered, but not as it must; measuring it would mislead."""
 
 
-def _get_h1(target, path, headers, count):
-    """Bodies of `count` requests over one connection."""
+def _talk_h1(target, path, headers, count=1, sent=None):
+    """(answers, bodies, the client's port) of `count` requests over one connection; with `sent` they are POSTs of that."""
+    method = "GET" if sent is None else "POST"
     connection = http.client.HTTPConnection(target.host, target.port, timeout=5)
     try:
-        bodies = []
+        # In a task's network only the socket need be made: wherever it is used, it stays there.
+        call(target.net, connection.connect)
+        port = connection.sock.getsockname()[1]
+        answers, bodies = [], []
         for _ in range(count):
-            connection.request("GET", path, headers={"Host": target.authority, **headers})
+            connection.request(method, path, body=sent, headers={"Host": target.authority, **headers})
             answer = connection.getresponse()
             body = answer.read()
             if answer.status != 200:
-                raise WrongAnswer(f"GET {path}: status {answer.status}: {body[:200]!r}")
+                raise WrongAnswer(f"{method} {path}: status {answer.status}: {body[:200]!r}")
+            answers.append(answer)
             bodies.append(body)
-        return bodies
+        return answers, bodies, port
     except (OSError, http.client.HTTPException) as error:
-        raise WrongAnswer(f"GET {path}: {error}") from error
+        raise WrongAnswer(f"{method} {path}: {error}") from error
     finally:
         connection.close()
+
+
+def _get_h1(target, path, headers, count):
+    """Bodies of `count` requests over one connection."""
+    return _talk_h1(target, path, headers, count)[1]
 
 
 def _get_h2(pack, tools, cpus, target, path, headers, count):
@@ -56,9 +67,13 @@ def check(pack, tools, cpus, case, running):
     # nghttp prints bodies as text; length alone is asked of the large one over HTTP/1.1, over HTTP/2 h2load counts it.
     if case.path == "/1m" and case.protocol != "h2" and len(get("/1m")[0]) != LARGE_BYTES:
         raise WrongAnswer("the 1 MiB body did not arrive whole")
+    if case.path == "/both":
+        _check_both(target)
+    if case.place == "task":
+        _check_way(target, running)
     layer4 = case.protocol == "tcp" or running.peer.floor
     if layer4:
-        return "bytes copied"
+        return "bytes copied" if running.pid else "direct"
     seen, protocols, ids = set(), set(), set()
     for body in get("/whoami", count=_TRIES):
         parts = body.decode().split(" ")
@@ -73,6 +88,31 @@ def check(pack, tools, cpus, case, running):
     if get("/whoami", {"x-request-id": "kept"})[0].decode().split(" ")[2] != "kept":
         raise WrongAnswer("the caller's x-request-id was not kept")
     return f"{want} to the endpoints, x-request-id set and kept, {len(seen)} of {ENDPOINTS} endpoints seen at rest"
+
+
+def _check_both(target):
+    """Raises `WrongAnswer` unless 1 MiB arrives whole each way."""
+    sent = bytes(range(256)) * (LARGE_BYTES // 256)
+    answers, bodies, _ = _talk_h1(target, "/both", {}, sent=sent)
+    # The server counts the request's head too, which is a few hundred bytes.
+    if not LARGE_BYTES < int(answers[0].headers.get("x-received", 0)) < LARGE_BYTES + 4096:
+        raise WrongAnswer(f"1 MiB was sent, and the server saw {answers[0].headers.get('x-received')} bytes")
+    if bodies[0] != sent:
+        raise WrongAnswer("the 1 MiB body did not arrive as it was sent")
+
+
+def _check_way(target, running):
+    """Raises `WrongAnswer` unless the connection goes through the proxy, or is direct where it must be.
+
+    A proxy calls the server from a port of its own. It can't be the app's by chance: that one is taken, since proxy and
+    app have the same address.
+    """
+    _, bodies, port = _talk_h1(target, "/from", {})
+    direct = int(bodies[0]) == port
+    if direct and running.pid:
+        raise WrongAnswer("the app's connection passed the proxy by")
+    if not direct and not running.pid:
+        raise WrongAnswer("the connection is not direct")
 
 
 def check_balance(running, ports):
@@ -90,7 +130,8 @@ def check_balance(running, ports):
         if link.startswith("socket:["):
             inodes.add(link[8:-1])
     connected = set()
-    for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
+    # Its network's.
+    for line in Path(f"/proc/{running.pid}/net/tcp").read_text().splitlines()[1:]:
         fields = line.split()
         if fields[9] in inodes:
             connected.add(int(fields[2].split(":")[1], 16))

@@ -2,11 +2,12 @@
 
 from .base import Missing, Peer, Running, Target, World
 from .bowline import Bowline
+from .direct import Direct
 from .envoy import Envoy
 from .haproxy import HAProxy, HAProxyTcp
 from .nginx import Nginx
 
-ALL = [Bowline, Envoy, HAProxy, Nginx, HAProxyTcp]
+ALL = [Bowline, Envoy, HAProxy, Nginx, HAProxyTcp, Direct]
 BY_NAME = {peer.name: peer for peer in ALL}
 
 __all__ = ["ALL", "BY_NAME", "Missing", "Peer", "Running", "Target", "World"]

