@@ -94,7 +94,7 @@ pub struct Serve {
     #[arg(long, env = "BOWLINE_REGISTRATION_TOKENS", value_name = "FILE")]
     pub registration_tokens: Option<PathBuf>,
 
-    /// The text of such a file, for the same reason. `;` can stand for the end of a line: `server: TOKEN; db: TOKEN`.
+    /// The text of such a file, for the same reason. `;` can stand for the end of a line: `server: TOKEN; "*": TOKEN`.
     #[arg(
         long,
         env = "BOWLINE_REGISTRATION_TOKEN_LIST",

@@ -101,7 +101,7 @@ pub(crate) struct InjectArgs {
     #[arg(long, value_name = "CIDR")]
     pub(crate) vip_range: Option<VipRange>,
 
-    /// A container that the sidecar itself waits for, such as one that writes tokens to a volume; CONDITION is START,
+    /// A container that the sidecar itself waits for, such as one that writes a mesh file to a volume; CONDITION is START,
     /// COMPLETE, SUCCESS or HEALTHY, and SUCCESS if it is left out. It and those it waits for don't wait for the sidecar;
     /// can be given several times
     #[arg(long, value_name = "NAME[=CONDITION]")]

@@ -63,10 +63,13 @@ pub fn mark_unprocessed(headers: &mut HeaderMap) {
 
 /// Whether that is said.
 pub fn is_unprocessed(headers: &HeaderMap) -> bool {
-    let lines = headers.get_all(header::CONNECTION).iter();
-    lines
-        .flat_map(|line| line.as_bytes().split(|b| *b == b','))
-        .any(|token| token.trim_ascii().eq_ignore_ascii_case(UNPROCESSED.as_bytes()))
+    headers.get_all(header::CONNECTION).iter().any(says_unprocessed)
+}
+
+/// Whether this value of `Connection` says so.
+pub fn says_unprocessed(value: &HeaderValue) -> bool {
+    let mut tokens = value.as_bytes().split(|byte| *byte == b',');
+    tokens.any(|token| token.trim_ascii().eq_ignore_ascii_case(UNPROCESSED.as_bytes()))
 }
 
 /// Adds a caller's address behind those that the request has come by already.

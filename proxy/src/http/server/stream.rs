@@ -20,7 +20,7 @@ use crate::h2_body::H2Body;
 use crate::http::app_body::AppBody;
 use crate::http::body::{Body, BodyError};
 use crate::http::forward::forward;
-use crate::http::headers::{is_unprocessed, strip_response_fields};
+use crate::http::headers::{says_unprocessed, strip_response_fields};
 use crate::interim;
 use crate::listen::watch::Activity;
 
@@ -123,13 +123,12 @@ fn send_head(
     head_only: bool,
 ) -> Option<(SendStream<Bytes>, Body)> {
     let (mut head, body) = response.into_parts();
-    if is_unprocessed(&head.headers) {
+    let headers = &mut head.headers;
+    // Of one connection only; responses of endpoints have been stripped of it, those of the proxy's own may say "close".
+    if headers.remove(header::CONNECTION).is_some_and(|value| says_unprocessed(&value)) {
         respond.send_reset(Reason::REFUSED_STREAM);
         return None;
     }
-    let headers = &mut head.headers;
-    // Of one connection only; responses of endpoints have been stripped of it, those of the proxy's own may say "close".
-    headers.remove(header::CONNECTION);
     headers.entry(header::DATE).or_insert_with(date::now);
     let end = head_only || body.is_end_stream();
     if !end && let Some(length @ 1..) = body.size_hint().exact() {
