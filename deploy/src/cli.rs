@@ -4,17 +4,18 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 
 use bowline_api::vip::VipRange;
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use bowline_look::args::{Look, Output};
+use bowline_look::ask::AdminAddr;
+use clap::{Args, Parser, Subcommand};
 
 use crate::DONE;
-use crate::ask::AdminAddr;
 use crate::import::args::ImportArgs;
 use crate::inject::args::InjectArgs;
 
 /// Where a control plane on this host has its admin pages.
 const CONTROL_ADMIN: &str = "127.0.0.1:18001";
 
-/// Checks and compares Bowline meshes, and tells how a running one is.
+/// Checks and compares Bowline meshes, and tells how a running one is and what goes on in it.
 #[derive(Debug, Parser)]
 #[command(
     version,
@@ -28,6 +29,10 @@ Examples:
   bowline inject task.json ...       add the sidecar to a task definition, a template or a compose file
   bowline import app-mesh mesh/ ...  a mesh file from App Mesh's or Service Connect's configuration
   bowline status                     how is the control plane, who is connected, who is behind?
+  bowline top                        rate, success and latency of each service at a proxy, live
+  bowline tap --failed               a proxy's requests as they end, those that failed
+  bowline explain URL                where would a request go, and why not elsewhere?
+  bowline endpoints                  each endpoint's state, load and latency at a proxy
 
 The least mesh file:
   namespace: hello-world.com
@@ -60,6 +65,8 @@ Examples:
     Inject(Box<InjectArgs>),
     Import(Box<ImportArgs>),
     Status(StatusArgs),
+    #[command(flatten)]
+    Look(Look),
 }
 
 /// Check a mesh file, every error at once, and say what it means.
@@ -155,15 +162,6 @@ pub(crate) struct StatusArgs {
     /// How the outcome is written
     #[arg(long, value_enum, default_value_t = Output::Text, env = "BOWLINE_OUTPUT")]
     pub(crate) output: Output,
-}
-
-/// How an outcome is written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Output {
-    /// For people
-    Text,
-    /// For programs: one JSON object on stdout, whether all is well or not
-    Json,
 }
 
 /// `bowline schema`.

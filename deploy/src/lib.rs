@@ -1,15 +1,11 @@
 //! `bowline`, the operator's command line.
 
-mod ask;
 mod check;
 mod cli;
 mod diff;
 mod import;
 mod inject;
 mod status;
-mod style;
-mod table;
-mod words;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -45,6 +41,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Inject(args) => inject::run(args, &mut out, &mut err),
         Command::Import(args) => import::run(args, &mut out, &mut err),
         Command::Status(args) => status::run(args, &mut out),
+        Command::Look(look) => bowline_look::run(look, &mut out, &mut err),
     };
     ExitCode::from(outcome.unwrap_or_else(|error| {
         // A reader that has gone, as in `bowline check . | head -1`, is no failure worth words.

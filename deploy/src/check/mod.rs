@@ -5,10 +5,11 @@ mod summary;
 use std::io::{self, IsTerminal, Write};
 
 use bowline_api::mesh_file::{Loaded, Options, Problem, Problems, load_with};
+use bowline_look::args::Output;
+use bowline_look::style::Style;
 use serde_json::json;
 
-use crate::cli::{CheckArgs, Output};
-use crate::style::Style;
+use crate::cli::CheckArgs;
 use crate::{DONE, WRONG};
 
 /// Checks, writes the outcome, and gives the exit code.

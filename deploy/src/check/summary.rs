@@ -7,9 +7,8 @@ use std::time::Duration;
 use bowline_api::mesh_file::Loaded;
 use bowline_api::model::{AppProtocol, AttemptTimeout, BalancingPolicy, Endpoints, RetryConditions, Seconds};
 use bowline_api::{Mesh, Service};
-
-use crate::style::Style;
-use crate::words::count;
+use bowline_look::style::Style;
+use bowline_look::words::count;
 
 /// How much there is.
 pub(super) struct Counts {

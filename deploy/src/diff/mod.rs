@@ -6,13 +6,14 @@ use std::io::{self, IsTerminal, Write};
 
 use bowline_api::control_admin::{Diff, Snapshot};
 use bowline_api::mesh_file::{Options, load_with};
+use bowline_look::args::Output;
+use bowline_look::ask::{Admin, AskError};
+use bowline_look::style::Style;
+use bowline_look::words::{plain, wrapped};
 use serde_json::json;
 
-use crate::ask::{Admin, AskError};
 use crate::check::{write_json, write_problems};
-use crate::cli::{DiffArgs, Output};
-use crate::style::Style;
-use crate::words::{plain, wrapped};
+use crate::cli::DiffArgs;
 use crate::{DIFFERENT, DONE, FAILED, WRONG};
 
 /// Compares, writes the outcome, and gives the exit code.

@@ -3,11 +3,10 @@
 use std::io::{self, Write};
 
 use bowline_api::control_admin::{ChangedKey, Diff, Snapshot};
+use bowline_look::ask::Admin;
+use bowline_look::style::Style;
+use bowline_look::words::{count, cut, plain, wrapped};
 use serde_json::Value;
-
-use crate::ask::Admin;
-use crate::style::Style;
-use crate::words::{count, cut, plain, wrapped};
 
 /// The longest value that is shown; `--output json` has all of it.
 const LONGEST: usize = 80;

@@ -3,8 +3,8 @@
 use std::io::{self, Write};
 use std::rc::Rc;
 
-use crate::style::Style;
-use crate::words::{count, plain};
+use bowline_look::style::Style;
+use bowline_look::words::{count, plain};
 
 /// Where something stands: file, line, resource, key.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -18,10 +18,11 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, IsTerminal, Write};
 
+use bowline_look::style::Style;
+
 use self::args::{Common, ImportArgs, Origin, OutputFormat};
 use self::listing::{Listing, Place};
 use self::made::Made;
-use crate::style::Style;
 use crate::{DIFFERENT, DONE, FAILED, WRONG};
 
 /// Imports, writes the mesh file, and gives the exit code.

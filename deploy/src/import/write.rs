@@ -1,9 +1,9 @@
 //! A mesh file as YAML with comments.
 
+use bowline_look::words::plain;
 use serde_json::Value as Json;
 
 use super::draft::{Draft, Entry};
-use crate::words::plain;
 
 /// The widest line, in characters, where words allow.
 const WIDTH: usize = 110;

@@ -2,9 +2,8 @@
 
 use std::io::{self, Write};
 
+use bowline_look::style::Style;
 use similar::{ChangeTag, TextDiff};
-
-use crate::style::Style;
 
 /// Lines that are shown around each change.
 const CONTEXT: usize = 3;

@@ -16,6 +16,8 @@ use std::fs;
 use std::io::{self, IsTerminal, Read, Write};
 use std::path::Path as FilePath;
 
+use bowline_look::style::Style;
+
 use self::args::{Format, InjectArgs};
 use self::doc::{Doc, Fault, Syntax};
 use self::knowledge::Knowledge;
@@ -25,7 +27,6 @@ use self::task::check;
 use self::task::mode;
 use self::task::remove::remove;
 use self::task::{Case, Place, Task};
-use crate::style::Style;
 use crate::{DONE, FAILED, WRONG};
 
 /// The largest file that is read, in bytes. A template has 1 MB at most.

@@ -2,11 +2,11 @@
 
 use std::io::{self, Write};
 
+use bowline_look::style::Style;
+use bowline_look::words::count;
 use similar::TextDiff;
 
 use super::doc::Fault;
-use crate::style::Style;
-use crate::words::count;
 
 /// Something to say, and the line it is about.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -3,12 +3,12 @@
 use std::io::{self, Write};
 
 use bowline_api::control_admin::{Client, ServiceSnapshot, Snapshot};
+use bowline_look::ask::AdminAddr;
+use bowline_look::style::Style;
+use bowline_look::table::{Cell, Table, Tone};
+use bowline_look::words::{count, plain, span, wrapped};
 
 use super::{Control, Verdict};
-use crate::ask::AdminAddr;
-use crate::style::Style;
-use crate::table::{Cell, Table, Tone};
-use crate::words::{count, plain, span, wrapped};
 
 /// What of it is to be looked at.
 pub(super) fn judge(control: &Control, verdict: &mut Verdict) {
@@ -182,7 +182,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::words::WIDTH;
+    use bowline_look::words::WIDTH;
 
     fn control() -> Control {
         let endpoint = json!({ "address": "10.0.0.1:80" });

@@ -7,18 +7,16 @@ use std::io::{self, IsTerminal, Write};
 
 use bowline_api::admin::{ControlPlane, Services};
 use bowline_api::control_admin::{Clients, Snapshot};
+use bowline_look::args::{Output, PROXY_ADMIN};
+use bowline_look::ask::{Admin, AdminAddr, AskError};
+use bowline_look::style::Style;
+use bowline_look::words::{count, wrapped};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::ask::{Admin, AdminAddr, AskError};
 use crate::check::write_json;
-use crate::cli::{Output, StatusArgs};
-use crate::style::Style;
-use crate::words::{count, wrapped};
+use crate::cli::StatusArgs;
 use crate::{DONE, FAILED};
-
-/// Where a proxy on this host has its admin pages.
-const PROXY_ADMIN: &str = "127.0.0.1:15000";
 
 /// What a control plane says.
 struct Control {

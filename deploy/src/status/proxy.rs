@@ -2,11 +2,12 @@
 
 use std::io::{self, Write};
 
+use bowline_look::ask::AdminAddr;
+use bowline_look::style::Style;
+use bowline_look::table::{Cell, Table, Tone};
+use bowline_look::words::{count, plain, span, wrapped};
+
 use super::{ConfigPage, Proxy, Verdict};
-use crate::ask::AdminAddr;
-use crate::style::Style;
-use crate::table::{Cell, Table, Tone};
-use crate::words::{count, plain, span, wrapped};
 
 /// What of it is to be looked at.
 pub(super) fn judge(addr: &AdminAddr, proxy: &Proxy, verdict: &mut Verdict) {
@@ -102,7 +103,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::words::WIDTH;
+    use bowline_look::words::WIDTH;
 
     fn proxy() -> Proxy {
         let config = json!({ "generation": 4, "meshFileRefused": false, "mesh": { "a key of tomorrow": 1 }, "controlPlane": {

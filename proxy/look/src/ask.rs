@@ -1,6 +1,7 @@
 //! Asking the admin pages of a control plane or a proxy, over plain HTTP.
 
 use std::fmt;
+use std::io::{BufRead, BufReader};
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -17,7 +18,7 @@ const LARGEST: u64 = 256 * 1024 * 1024;
 
 /// Where admin pages are: `HOST:PORT`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct AdminAddr(String);
+pub struct AdminAddr(String);
 
 impl FromStr for AdminAddr {
     type Err = String;
@@ -43,7 +44,7 @@ impl fmt::Display for AdminAddr {
 
 /// Why there is no answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum AskError {
+pub enum AskError {
     /// Nobody answers there, or not in time.
     Away(String),
     /// It said no.
@@ -68,14 +69,15 @@ impl fmt::Display for AskError {
 }
 
 /// A process's admin pages.
-pub(crate) struct Admin {
+#[derive(Debug)]
+pub struct Admin {
     agent: ureq::Agent,
     addr: AdminAddr,
 }
 
 impl Admin {
     /// Of the process there. Nothing is asked yet.
-    pub(crate) fn new(addr: AdminAddr) -> Self {
+    pub fn new(addr: AdminAddr) -> Self {
         let config = ureq::Agent::config_builder()
             // Whoever has HTTP_PROXY set to the mesh's forward proxy would ask it for an admin page.
             .proxy(None)
@@ -89,18 +91,47 @@ impl Admin {
     }
 
     /// Where it is.
-    pub(crate) fn addr(&self) -> &AdminAddr {
+    pub fn addr(&self) -> &AdminAddr {
         &self.addr
     }
 
-    /// `GET path`.
-    pub(crate) fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, AskError> {
-        read(self.agent.get(self.url(path)).call())
+    /// `GET path`, JSON.
+    ///
+    /// # Errors
+    /// No answer, a refusal, or something else than what is expected.
+    pub fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, AskError> {
+        parsed(&read(self.agent.get(self.url(path)).call())?)
     }
 
-    /// `POST path` with a body.
-    pub(crate) fn post<T: DeserializeOwned>(&self, path: &str, body: &[u8]) -> Result<T, AskError> {
-        read(self.agent.post(self.url(path)).send(body))
+    /// `GET path`, text.
+    ///
+    /// # Errors
+    /// No answer, a refusal, or no text.
+    pub fn text(&self, path: &str) -> Result<String, AskError> {
+        let body = read(self.agent.get(self.url(path)).call())?;
+        String::from_utf8(body).map_err(|_| AskError::Garbled("it is not text".to_owned()))
+    }
+
+    /// `GET path`, which goes on for as long as it pleases: only its head has to come in time.
+    ///
+    /// # Errors
+    /// No answer, or a refusal.
+    pub fn stream(&self, path: &str) -> Result<impl BufRead + Send + use<>, AskError> {
+        let request = self.agent.get(self.url(path)).config();
+        let request = request.timeout_global(None).timeout_recv_response(Some(ANSWER_WITHIN)).build();
+        let mut answer = request.call().map_err(away)?;
+        if !answer.status().is_success() {
+            return Err(refused(&mut answer));
+        }
+        Ok(BufReader::new(answer.into_body().into_reader()))
+    }
+
+    /// `POST path` with a body; JSON comes back.
+    ///
+    /// # Errors
+    /// No answer, a refusal, or something else than what is expected.
+    pub fn post<T: DeserializeOwned>(&self, path: &str, body: &[u8]) -> Result<T, AskError> {
+        parsed(&read(self.agent.post(self.url(path)).send(body))?)
     }
 
     fn url(&self, path: &str) -> String {
@@ -108,27 +139,65 @@ impl Admin {
     }
 }
 
-fn read<T: DeserializeOwned>(
-    answer: Result<ureq::http::Response<ureq::Body>, ureq::Error>,
-) -> Result<T, AskError> {
-    let away = |error: ureq::Error| match error {
+type Answer = ureq::http::Response<ureq::Body>;
+
+fn away(error: ureq::Error) -> AskError {
+    match error {
         ureq::Error::Io(error) => AskError::Away(error.to_string()),
         ureq::Error::Protocol(error) => AskError::Garbled(error.to_string()),
         error => AskError::Away(error.to_string()),
-    };
-    let mut answer = answer.map_err(away)?;
-    let status = answer.status();
-    let body = answer.body_mut().with_config().limit(LARGEST).read_to_vec().map_err(away)?;
-    if !status.is_success() {
-        let text = String::from_utf8_lossy(&body).into_owned();
-        return Err(AskError::Refused { status: status.as_u16(), text });
     }
-    serde_json::from_slice(&body).map_err(|error| AskError::Garbled(error.to_string()))
+}
+
+fn body(answer: &mut Answer) -> Result<Vec<u8>, AskError> {
+    answer.body_mut().with_config().limit(LARGEST).read_to_vec().map_err(away)
+}
+
+fn refused(answer: &mut Answer) -> AskError {
+    match body(answer) {
+        Ok(body) => AskError::Refused {
+            status: answer.status().as_u16(),
+            text: String::from_utf8_lossy(&body).into_owned(),
+        },
+        Err(error) => error,
+    }
+}
+
+fn read(answer: Result<Answer, ureq::Error>) -> Result<Vec<u8>, AskError> {
+    let mut answer = answer.map_err(away)?;
+    match answer.status().is_success() {
+        true => body(&mut answer),
+        false => Err(refused(&mut answer)),
+    }
+}
+
+fn parsed<T: DeserializeOwned>(body: &[u8]) -> Result<T, AskError> {
+    serde_json::from_slice(body).map_err(|error| AskError::Garbled(error.to_string()))
+}
+
+/// A value in a query: all but what stands for itself everywhere is written as `%XX`.
+#[must_use]
+pub fn in_query(text: &str) -> String {
+    let mut query = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b'/' | b':' => {
+                query.push(char::from(byte));
+            }
+            byte => query.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    query
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_asked_for_comes_through() {
+        assert_eq!(in_query("http://a.b:80/x?y=1&z=%2f#é"), "http://a.b:80/x%3Fy%3D1%26z%3D%252f%23%C3%A9");
+    }
 
     #[test]
     fn addresses() {
