@@ -94,6 +94,10 @@ pub struct Client {
     /// Its zone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub zone: Option<String>,
+    /// What runs beside it, or is it: `OTEL_SERVICE_NAME`, else the first `--register` name, else the family of the ECS
+    /// task; of an Envoy its `cluster`. Empty: it doesn't say.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub caller: String,
     /// Where it connects from.
     pub peer: SocketAddr,
     /// `delta` or `sotw` (state of the world).

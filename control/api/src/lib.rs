@@ -8,6 +8,7 @@ pub mod control_admin;
 pub mod lenient;
 pub mod mesh_file;
 pub mod model;
+pub mod picture;
 pub mod reference;
 pub mod schema;
 pub mod vip;

@@ -5,6 +5,7 @@ pub mod client_session;
 mod decode;
 mod encode;
 pub mod kind;
+pub mod load_report;
 pub mod lost;
 pub mod message;
 pub mod node;

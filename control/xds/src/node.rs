@@ -2,8 +2,17 @@
 
 use envoy_types::pb::envoy::config::core::v3::node::UserAgentVersionType;
 use envoy_types::pb::envoy::config::core::v3::{Locality, Node};
+use envoy_types::pb::google::protobuf::Value;
+use envoy_types::pb::google::protobuf::value::Kind;
 
-use crate::kind::BOWLINE_AGENT;
+use crate::kind::{BOWLINE_AGENT, ClientKind};
+use crate::load_report::{cut, struct_of, text_in, text_value};
+use crate::message::METADATA;
+
+/// Where our own proxies say who calls.
+const CALLER: &str = "caller";
+/// The longest name of a caller, in bytes.
+const MAX_CALLER: usize = 128;
 
 /// A client.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -16,6 +25,9 @@ pub struct NodeInfo {
     pub zone: Option<String>,
     /// The version of its program; empty where it doesn't say.
     pub version: String,
+    /// What runs beside it, or is it: who calls. Of our own proxies the task's service, of others the `cluster` that the
+    /// node names. Empty where it doesn't say; at most 128 bytes.
+    pub caller: String,
 }
 
 impl NodeInfo {
@@ -28,6 +40,10 @@ impl NodeInfo {
             locality: self.zone.clone().map(|zone| Locality { zone, ..Locality::default() }),
             user_agent_name: BOWLINE_AGENT.to_owned(),
             user_agent_version_type: Some(UserAgentVersionType::UserAgentVersion(self.version.clone())),
+            metadata: (!self.caller.is_empty()).then(|| {
+                let ours = struct_of([(CALLER, text_value(&self.caller))]);
+                struct_of([(METADATA, Value { kind: Some(Kind::StructValue(ours)) })])
+            }),
             ..Node::default()
         }
     }
@@ -50,7 +66,19 @@ impl NodeInfo {
             namespace: node.cluster.clone(),
             zone: node.locality.as_ref().map(|l| l.zone.clone()).filter(|zone| !zone.is_empty()),
             version,
+            caller: cut(caller(node), MAX_CALLER).to_owned(),
         }
+    }
+}
+
+fn caller(node: &Node) -> &str {
+    if ClientKind::of_node(node) != ClientKind::Bowline {
+        return &node.cluster;
+    }
+    let ours = node.metadata.as_ref().and_then(|metadata| metadata.fields.get(METADATA));
+    match ours.and_then(|ours| ours.kind.as_ref()) {
+        Some(Kind::StructValue(ours)) => text_in(ours.fields.get(CALLER)).unwrap_or_default(),
+        _ => "",
     }
 }
 
@@ -66,9 +94,19 @@ mod tests {
             namespace: "hello-world.com".into(),
             zone: Some("a".into()),
             version: "0.1.0".into(),
+            caller: "orders".into(),
         };
         assert_eq!(NodeInfo::of_node(&node.to_node()), node);
         assert_eq!(ClientKind::of_node(&node.to_node()), ClientKind::Bowline);
         assert_eq!(NodeInfo::of_node(&Node::default()), NodeInfo::default());
+        let silent = NodeInfo { caller: String::new(), ..node };
+        assert_eq!(NodeInfo::of_node(&silent.to_node()), silent);
+    }
+
+    #[test]
+    fn an_envoy_is_called_by_its_cluster() {
+        let node = Node { cluster: "web".repeat(100), user_agent_name: "envoy".into(), ..Node::default() };
+        let caller = NodeInfo::of_node(&node).caller;
+        assert!(caller.starts_with("webweb") && caller.len() == 128, "{caller}");
     }
 }

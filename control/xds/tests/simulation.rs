@@ -147,7 +147,13 @@ struct Simulation {
 }
 
 fn node() -> NodeInfo {
-    NodeInfo { id: "task".into(), namespace: NAMESPACE.into(), zone: None, version: "1".into() }
+    NodeInfo {
+        id: "task".into(),
+        namespace: NAMESPACE.into(),
+        zone: None,
+        version: "1".into(),
+        caller: String::new(),
+    }
 }
 
 impl Simulation {

@@ -7,7 +7,13 @@ use crate::server_session::ServerSession;
 use crate::testing::{NAMESPACE, state, world};
 
 fn client(subscription: Subscription) -> ClientSession {
-    let node = NodeInfo { id: "task".into(), namespace: NAMESPACE.into(), zone: None, version: "1".into() };
+    let node = NodeInfo {
+        id: "task".into(),
+        namespace: NAMESPACE.into(),
+        zone: None,
+        version: "1".into(),
+        caller: String::new(),
+    };
     ClientSession::new(node, subscription)
 }
 
