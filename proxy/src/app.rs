@@ -3,14 +3,16 @@
 mod ending;
 mod listeners;
 mod names;
+mod seeing;
 
 use std::ffi::OsString;
-use std::io;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use bowline_look::args::Look;
 use bowline_sources::dns::Servers;
 use clap::Parser;
 use tokio::net::TcpListener;
@@ -20,6 +22,7 @@ use tokio::sync::{Notify, mpsc, watch};
 use self::ending::InFront;
 use self::listeners::{accept_inbound, beside, bind_inbound, keep_vips};
 use self::names::Names;
+use self::seeing::{Seeing, Seen};
 use crate::admin::{self, Access, Admin};
 use crate::clock::Clock;
 use crate::config::{self, Cli, Command, Health, Registration, Run};
@@ -32,9 +35,10 @@ use crate::listen::accept::{VipListeners, Workers, accept, bind};
 use crate::listen::inbound::Apps;
 use crate::redirect;
 use crate::register::{self, Announced, Task};
-use crate::report;
+use crate::report::Reporter;
 use crate::snapshot::{Published, Snapshot};
 use crate::telemetry::control::ControlStatus;
+use crate::telemetry::failures::Failures;
 use crate::telemetry::log;
 use crate::telemetry::metrics::ProxyCounters;
 use crate::worker::{self, Shared};
@@ -51,18 +55,33 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
             return ExitCode::from(if error.use_stderr() { USAGE } else { 0 });
         }
     };
+    match cli.command {
+        Command::Run(config) => on_runtime(run(&config)),
+        Command::Health(config) => on_runtime(health(&config)),
+        Command::SetupRedirect(config) => redirect::run(&config),
+        Command::Look(asked) => look(&asked),
+    }
+}
+
+fn on_runtime(command: impl Future<Output = ExitCode>) -> ExitCode {
     // Admin, discovery and the acceptor share this thread; traffic has threads of its own.
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-        Ok(runtime) => runtime,
+    match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime.block_on(command),
         Err(error) => {
             eprintln!("bowline-proxy: no runtime: {error}");
-            return ExitCode::FAILURE;
+            ExitCode::FAILURE
         }
-    };
-    match cli.command {
-        Command::Run(config) => runtime.block_on(run(&config)),
-        Command::Health(config) => runtime.block_on(health(&config)),
-        Command::SetupRedirect(config) => redirect::run(&config),
+    }
+}
+
+fn look(asked: &Look) -> ExitCode {
+    let (mut out, mut err) = (io::stdout().lock(), io::stderr().lock());
+    match bowline_look::run(asked, &mut out, &mut err) {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => {
+            let _ = writeln!(err, "bowline-proxy: can't write: {error}");
+            ExitCode::FAILURE
+        }
     }
 }
 
@@ -80,7 +99,8 @@ async fn run(config: &Run) -> ExitCode {
     let started = SystemTime::now();
     let log = log::init(config.log_format, config.log_level);
     let seed = fastrand::u64(..);
-    let task = match task(config).await {
+    let place = ecs::place().await;
+    let task = match task(config, &place) {
         Ok(task) => task,
         Err(why) => {
             eprintln!("bowline-proxy: {why}");
@@ -97,6 +117,7 @@ async fn run(config: &Run) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
+    let seeing = Seeing::prepare(config, task.as_ref(), &place);
     let servers = names.servers(config);
     let (discovery, snapshot) = match open(config, task.as_ref(), control.as_ref(), servers, seed).await {
         Ok(opened) => opened,
@@ -115,7 +136,7 @@ async fn run(config: &Run) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let begin = Begin { log, started, discovery, snapshot, control, task, names, seed };
+    let begin = Begin { log, started, discovery, snapshot, control, task, names, seeing, seed };
     match Running::start(config, begin).await {
         Ok(running) => running.until_drained(signals, Duration::from_secs(config.drain_seconds)).await,
         Err(error) => {
@@ -129,7 +150,7 @@ async fn run(config: &Run) -> ExitCode {
 ///
 /// # Errors
 /// Wrong flags, in words.
-async fn task(config: &Run) -> Result<Option<Task>, String> {
+fn task(config: &Run, place: &ecs::Place) -> Result<Option<Task>, String> {
     let Some(namespace) = config.namespace.clone().filter(|_| !config.control.is_empty()) else {
         return Ok(None);
     };
@@ -147,7 +168,6 @@ async fn task(config: &Run) -> Result<Option<Task>, String> {
     tokens.extend(config.register_token_file.as_ref().map(read).transpose()?);
     tokens.extend(config.register_token.clone());
     let registrars = targets(&tokens)?;
-    let place = ecs::place().await;
     let node_id = config.node_id.clone().unwrap_or_else(|| {
         let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
         format!("{host}-{}", std::process::id())
@@ -157,10 +177,19 @@ async fn task(config: &Run) -> Result<Option<Task>, String> {
         registrars,
         namespace,
         address: config.register_address.or(place.address),
-        zone: config.zone.clone().or(place.zone),
+        zone: config.zone.clone().or_else(|| place.zone.clone()),
         weight: config.register_weight,
         node_id,
+        caller: caller(config, place.family()),
     }))
+}
+
+/// What runs beside this proxy: the name that it has in traces, else the first service that it registers as, else the
+/// family of its ECS task.
+fn caller(config: &Run, family: Option<&str>) -> String {
+    let in_traces = std::env::var("OTEL_SERVICE_NAME").ok().filter(|name| !name.is_empty());
+    let registered = || config.register.first().map(|registration| registration.service.clone());
+    in_traces.or_else(registered).or_else(|| family.map(str::to_owned)).unwrap_or_default()
 }
 
 async fn open(
@@ -179,10 +208,8 @@ async fn open(
     };
     let asked = ControlConfig {
         targets: task.targets.clone(),
-        namespace: task.namespace.clone(),
+        node: task.node(),
         services: config.services.iter().cloned().collect(),
-        node_id: task.node_id.clone(),
-        zone: task.zone.clone(),
         seed,
     };
     let file = config.mesh.as_deref().map(|mesh| (mesh, resolver));
@@ -221,6 +248,7 @@ struct Begin {
     control: Option<Arc<ControlStatus>>,
     task: Option<Task>,
     names: Names,
+    seeing: Seeing,
     seed: u64,
 }
 
@@ -231,11 +259,12 @@ struct Running {
     drain: Drain,
     begin_drain: Arc<Notify>,
     names: Names,
+    seen: Seen,
 }
 
 impl Running {
     async fn start(config: &Run, begin: Begin) -> io::Result<Self> {
-        let Begin { log, started, discovery, snapshot, control, task, names, seed } = begin;
+        let Begin { log, started, discovery, snapshot, control, task, names, seeing, seed } = begin;
         let admin_listener = bind(config.admin)?;
         let outbound = bind(config.outbound)?;
         let outbound6 = beside(outbound.local_addr()?);
@@ -254,12 +283,23 @@ impl Running {
                 .chain(inbound.iter().map(|(listener, _)| listener.local_addr()))
                 .chain(names.addr().map(Ok))
                 .collect::<io::Result<_>>()?;
-        let shared =
-            Shared { published: published.clone(), drain: signal, listeners, vip_range: config.vip_range };
+        let counters = Arc::new(ProxyCounters::default());
+        let (tracing, propagators) = (seeing.tracing(), seeing.propagators);
+        let (mut seen, observers) = seeing.start(config, &counters, seed)?;
+        let failures = Arc::new(Failures::default());
+        let shared = Shared {
+            published: published.clone(),
+            drain: signal,
+            listeners,
+            vip_range: config.vip_range,
+            observers: observers.clone(),
+            tracing,
+            propagators,
+            failures: failures.clone(),
+        };
         let workers = (0..config.workers)
             .map(|id| worker::spawn(id, shared.clone(), seed.wrapping_add(id.into())))
             .collect::<io::Result<Vec<_>>>()?;
-        let counters = Arc::new(ProxyCounters::default());
         let workers = Workers::new(workers, counters.clone());
         let begin_drain = Arc::new(Notify::new());
         let snapshot = published.current();
@@ -300,7 +340,12 @@ impl Running {
             log,
             started,
             clock: Clock::new(),
+            taps: seen.taps.clone(),
+            observers,
+            spans: seen.spans(),
+            points: seen.points(),
         });
+        seen.tell(&admin);
         let vips = (!config.no_vip_listeners).then(|| VipListeners::new(workers.clone()));
         let published_for_reports = published.clone();
         let (changed, changes) = watch::channel(());
@@ -322,8 +367,8 @@ impl Running {
         }
         tokio::spawn(admin::serve(admin_listener, admin, Access::Full));
         if let Some(task) = &task {
-            let reports = report::run(task.targets.clone(), task.node(), published_for_reports, seed);
-            tokio::spawn(reports);
+            let reporter = Reporter::new(task.node(), published_for_reports, failures);
+            tokio::spawn(reporter.run(task.targets.clone(), seed));
         }
         let announced = announced(config, &inbound)?;
         let withdrawn = task
@@ -331,7 +376,7 @@ impl Running {
             .map(|task| register::keep(announced, &task, &callers, seed));
         let accepting = accept_inbound(inbound, &apps, &callers, &workers);
         let in_front = InFront { drain: in_front, accepting, apps, withdrawn };
-        Ok(Running { workers, in_front, drain, begin_drain, names })
+        Ok(Running { workers, in_front, drain, begin_drain, names, seen })
     }
 }
 

@@ -16,10 +16,11 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::clock::Clock;
-use crate::error::Fault;
+use crate::error::{Fault, Reason};
 use crate::limiter::{Grant, Kind, Limiter};
 use crate::pool::{MAX_IDLE, Upstream};
 use crate::snapshot::Service;
+use crate::telemetry::failures::{Failures, Note};
 use crate::telemetry::metrics::{Class, ServiceCounters};
 
 /// How often a worker looks after its idle connections.
@@ -31,6 +32,8 @@ pub struct Cluster {
     pub counters: Arc<ServiceCounters>,
     /// How much of the service may be in use, on all workers.
     pub limiter: Arc<Limiter>,
+    /// Where failures are noted.
+    pub failures: Arc<Failures>,
     clock: Clock,
     state: RefCell<State>,
     /// Where the ejections stood when the balancer was last told of them.
@@ -51,11 +54,18 @@ struct State {
 
 impl Cluster {
     /// The view of a service that this worker has not seen before.
-    pub fn new(service: Arc<Service>, clock: Clock, bell: &Arc<Notify>, rng: &mut fastrand::Rng) -> Rc<Self> {
+    pub fn new(
+        service: Arc<Service>,
+        clock: Clock,
+        bell: &Arc<Notify>,
+        failures: &Arc<Failures>,
+        rng: &mut fastrand::Rng,
+    ) -> Rc<Self> {
         service.shared.limiter.hang_bell(bell);
         let cluster = Rc::new(Cluster {
             counters: service.shared.counters.register(),
             limiter: service.shared.limiter.clone(),
+            failures: failures.clone(),
             clock,
             state: RefCell::new(State {
                 balancer: Balancer::new(service.policy.balancing),
@@ -302,8 +312,8 @@ impl Flight {
         }
     }
 
-    /// The response head came. `failed`: it is an answer that tells against the endpoint.
-    pub fn answered(&mut self, now: Tick, class: Class, failed: bool, penalised: bool) {
+    /// The response head came. `failed`: it is an answer that tells against the endpoint. Returns whether it has ejected it.
+    pub fn answered(&mut self, now: Tick, class: Class, failed: bool, penalised: bool) -> bool {
         self.stage = Stage::Answered;
         self.answered_at = now;
         let latency = now.since(self.started);
@@ -318,22 +328,20 @@ impl Flight {
         }
         // A success is one only when the body has come whole: see `complete`.
         self.failed = failed;
-        if failed {
-            self.report(now, false);
-        }
+        failed && self.report(now, false)
     }
 
     /// The attempt got no answer. `blame`: that tells against the endpoint. `timed_out`: it took at least this long,
-    /// which the recent latency must know, or the attempt timeout would shrink below what answers really take.
-    pub fn failed(mut self, now: Tick, blame: bool, timed_out: bool) {
+    /// which the recent latency must know, or the attempt timeout would shrink below what answers really take. Returns
+    /// whether the endpoint was ejected for it.
+    pub fn failed(mut self, now: Tick, blame: bool, timed_out: bool) -> bool {
         self.upstream.counters.attempts[Class::None as usize].inc();
         if let (Some(sent), true) = (self.sent, timed_out) {
             self.cluster.state.borrow_mut().recent.record(now, now.since(sent));
         }
-        if blame {
-            self.report(now, false);
-        }
+        let ejected = blame && self.report(now, false);
         self.finish(now, if blame { End::Failure } else { End::Cancelled });
+        ejected
     }
 
     /// The response body has ended.
@@ -345,14 +353,16 @@ impl Flight {
         self.finish(now, End::Success);
     }
 
-    /// The endpoint broke the response off after its head.
-    pub fn broken(mut self, error: &dyn std::error::Error) {
+    /// The endpoint broke the response off after its head. Returns whether it was ejected for it.
+    pub fn broken(mut self, error: &dyn std::error::Error) -> bool {
         let now = self.cluster.clock.now();
         self.cluster.counters.broken_bodies.inc();
         self.upstream.counters.broken.inc();
         tracing::debug!(endpoint = %self.upstream.addr, %error, "a response broke off");
-        self.report(now, false);
+        self.note("broken_body", true, error);
+        let ejected = self.report(now, false);
         self.finish(now, End::Failure);
+        ejected
     }
 
     /// The connection stands as a tunnel: that is the whole success, however long it lives.
@@ -366,11 +376,22 @@ impl Flight {
         self.finish(now, End::Success);
     }
 
-    fn report(&self, now: Tick, ok: bool) {
-        let Some(slot) = self.upstream.slot.get() else { return };
+    /// Takes note of a failure at this endpoint. `told`: the app gets it.
+    pub fn note(&self, reason: &'static str, told: bool, detail: impl std::fmt::Display) {
+        let service = &self.cluster.state.borrow().service.name;
+        // Where the service's connections are all in use, the endpoint was not asked.
+        let endpoint = (reason != Reason::Overloaded.as_str()).then_some(self.upstream.addr);
+        let note = Note { service, endpoint, reason, told };
+        self.cluster.failures.note(note, detail);
+    }
+
+    /// Whether it has ejected the endpoint.
+    fn report(&self, now: Tick, ok: bool) -> bool {
+        let Some(slot) = self.upstream.slot.get() else { return false };
         let state = self.cluster.state.borrow();
-        let Some(ejection) = state.service.outlier.report(slot, now, ok) else { return };
+        let Some(ejection) = state.service.outlier.report(slot, now, ok) else { return false };
         self.upstream.shared.ejections.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        self.cluster.failures.note_ejection(&state.service.name, self.upstream.addr, ejection.duration);
         tracing::warn!(
             service = state.service.name,
             endpoint = %self.upstream.addr,
@@ -378,6 +399,7 @@ impl Flight {
             times = ejection.times,
             "endpoint ejected"
         );
+        true
     }
 
     fn finish(&mut self, now: Tick, end: End) {

@@ -8,6 +8,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use bowline_api::vip::VipRange;
+use bowline_look::args::Look;
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 
 pub use self::inbound::Inbound;
@@ -35,6 +36,8 @@ Examples:
                                                 call a service through the HTTP forward proxy
   bowline-proxy health                          exit 0 if the proxy on this host is ready: a container health check
   bowline-proxy setup-redirect                  let the kernel lead connections to VIPs to the proxy (needs NET_ADMIN)
+  bowline-proxy top                             rate, success and latency of each service at the proxy on this host, live
+  bowline-proxy tap --failed                    its requests as they end, those that failed; see also explain, endpoints
   bowline check mesh.yaml                       find every mistake in a mesh file before a proxy gets it";
 
 /// The commands of `bowline-proxy`.
@@ -46,6 +49,9 @@ pub enum Command {
     Health(Health),
     /// Install the rules that lead an app's connections to the proxy, or remove them, and exit: for an init container.
     SetupRedirect(Box<SetupRedirect>),
+    /// Look at a proxy that runs: the same commands as `bowline` has.
+    #[command(flatten)]
+    Look(Look),
 }
 
 /// Flags of `bowline-proxy run`. Each has an environment variable, because task definitions speak env.
@@ -212,6 +218,33 @@ pub struct Run {
           value_parser = clap::value_parser!(u64).range(0..=3600))]
     pub drain_seconds: u64,
 
+    /// Write a line for each request to stdout: `json`, or `text` in the order of Service Connect's access log. Off by
+    /// default.
+    #[arg(long, env = "BOWLINE_ACCESS_LOG", value_name = "FORMAT")]
+    pub access_log: Option<AccessLogFormat>,
+
+    /// Let the lines have query strings, which can carry what is nobody's business.
+    #[arg(long, env = "BOWLINE_ACCESS_LOG_QUERY", requires = "access_log")]
+    pub access_log_query: bool,
+
+    /// The share of requests that get a line, in percent. Failures (5xx, broken off, answered by the proxy itself, gRPC's
+    /// equals) always do.
+    #[arg(long, env = "BOWLINE_ACCESS_LOG_PERCENT", value_name = "PERCENT", default_value_t = 100.0,
+          requires = "access_log", value_parser = percent)]
+    pub access_log_percent: f64,
+
+    /// Write lines of CloudWatch's embedded metric format to stdout every so many seconds, under Service Connect's names:
+    /// RequestCount, TargetResponseTime, HTTPCode_Target_5XX_Count and so on. 60 is what Service Connect does. Off by
+    /// default.
+    #[arg(long, env = "BOWLINE_CLOUDWATCH_METRICS", value_name = "SECONDS",
+          value_parser = clap::value_parser!(u64).range(1..=3600))]
+    pub cloudwatch_metrics: Option<u64>,
+
+    /// CloudWatch's namespace for them. Those that begin with AWS/ are Amazon's own.
+    #[arg(long, env = "BOWLINE_CLOUDWATCH_NAMESPACE", value_name = "NAMESPACE", requires = "cloudwatch_metrics",
+          default_value = "Bowline/ServiceConnect", value_parser = cloudwatch_namespace)]
+    pub cloudwatch_namespace: String,
+
     /// How log lines look on stderr.
     #[arg(long, env = "BOWLINE_LOG_FORMAT", value_name = "FORMAT", default_value = "text")]
     pub log_format: LogFormat,
@@ -227,6 +260,24 @@ fn dns_server(text: &str) -> Result<SocketAddr, String> {
     text.parse().or_else(|_| with_port()).map_err(|_| "expected IP or IP:PORT".to_owned())
 }
 
+fn cloudwatch_namespace(text: &str) -> Result<String, String> {
+    let known = |c: char| c.is_ascii_alphanumeric() || "./-_#:".contains(c);
+    match text {
+        _ if text.to_ascii_uppercase().starts_with("AWS/") => Err("AWS/ is Amazon's own".to_owned()),
+        _ if !(1..=255).contains(&text.len()) || !text.chars().all(known) => {
+            Err("expected 1 to 255 letters, digits and ./-_#:".to_owned())
+        }
+        _ => Ok(text.to_owned()),
+    }
+}
+
+fn percent(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(percent) if (0.0..=100.0).contains(&percent) => Ok(percent),
+        _ => Err("expected a number from 0 to 100".to_owned()),
+    }
+}
+
 const RUN_HELP: &str = "\
 Ways in for an app:
   HTTP forward proxy   HTTP_PROXY=http://127.0.0.1:15001, or curl -x http://127.0.0.1:15001 http://NAME:PORT/
@@ -237,6 +288,9 @@ Ways in for an app:
                        or a private DNS zone that the control plane keeps (bowline-control serve --publish-zone)
   Redirected           the kernel leads connections to --outbound: setup-redirect, or ECS with proxyConfiguration of
                        type APPMESH; what is not for the mesh passes through untouched
+
+Traces and metrics over OTLP: by OpenTelemetry's own variables, such as
+  OTEL_EXPORTER_OTLP_ENDPOINT=http://127.0.0.1:4317; without one of them nothing is traced (docs/reference/otel.md)
 
 Signals: SIGTERM and Ctrl-C drain (a second one exits at once).
 Exit codes: 0 done, 1 it failed, 2 wrong usage or an invalid mesh file.";
@@ -260,6 +314,15 @@ pub enum LogFormat {
     Text,
     /// One JSON object a line.
     Json,
+}
+
+/// How lines of the access log are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum AccessLogFormat {
+    /// One JSON object a line.
+    Json,
+    /// Service Connect's fields in its order, then ours by name.
+    Text,
 }
 
 /// The lowest level that is logged.

@@ -23,7 +23,28 @@ pub struct Place {
     pub address: Option<IpAddr>,
     /// Its availability zone.
     pub zone: Option<String>,
+    /// The service of ECS that the task is one of.
+    pub service: Option<String>,
+    /// What the task and its container are, in the attributes of OpenTelemetry's resources.
+    pub resource: Vec<(&'static str, String)>,
 }
+
+impl Place {
+    /// The task definition's family, which names what the task does; `None`: not known.
+    pub fn family(&self) -> Option<&str> {
+        let (_, family) = self.resource.iter().find(|(key, _)| *key == FAMILY)?;
+        Some(family)
+    }
+
+    /// The short name of its cluster.
+    pub fn cluster(&self) -> Option<&str> {
+        let (_, arn) = self.resource.iter().find(|(key, _)| *key == CLUSTER)?;
+        arn.rsplit('/').next()
+    }
+}
+
+const FAMILY: &str = "aws.ecs.task.family";
+const CLUSTER: &str = "aws.ecs.cluster.arn";
 
 /// Asks; nothing is known outside of ECS, or when there is no answer, which is said.
 pub async fn place() -> Place {
@@ -60,7 +81,9 @@ async fn asked(uri: &str) -> Result<Place, String> {
     let endpoint = Endpoint::new(uri)?;
     let container = endpoint.page("").await?;
     let task = endpoint.page("/task").await?;
-    Ok(Place { address: address(&container), zone: zone(&task) })
+    let service = text(&task["ServiceName"]);
+    let resource = resource(&container, &task);
+    Ok(Place { address: address(&container), zone: text(&task["AvailabilityZone"]), service, resource })
 }
 
 /// The endpoint.
@@ -97,8 +120,44 @@ fn address(container: &Value) -> Option<IpAddr> {
     first("IPv4Addresses").or_else(|| first("IPv6Addresses"))
 }
 
-fn zone(task: &Value) -> Option<String> {
-    task["AvailabilityZone"].as_str().filter(|zone| !zone.is_empty()).map(str::to_owned)
+fn text(value: &Value) -> Option<String> {
+    value.as_str().filter(|text| !text.is_empty()).map(str::to_owned)
+}
+
+/// The attributes of OpenTelemetry's conventions for ECS, as far as the metadata tells.
+fn resource(container: &Value, task: &Value) -> Vec<(&'static str, String)> {
+    let arn = text(&task["TaskARN"]);
+    // arn:aws:ecs:REGION:ACCOUNT:task/CLUSTER/ID
+    let part = |index: usize| {
+        let part = arn.as_deref()?.splitn(6, ':').nth(index)?;
+        Some(part.to_owned()).filter(|part| !part.is_empty())
+    };
+    let cluster = text(&task["Cluster"]).map(|cluster| match (cluster.starts_with("arn:"), &arn) {
+        (false, Some(arn)) => match arn.split_once(":task/") {
+            Some((begin, _)) => format!("{begin}:cluster/{cluster}"),
+            None => cluster,
+        },
+        _ => cluster,
+    });
+    [
+        ("cloud.provider", Some("aws".to_owned())),
+        ("cloud.platform", Some("aws_ecs".to_owned())),
+        ("cloud.region", part(3)),
+        ("cloud.account.id", part(4)),
+        ("cloud.availability_zone", text(&task["AvailabilityZone"])),
+        (CLUSTER, cluster),
+        ("aws.ecs.task.arn", arn.clone()),
+        ("aws.ecs.task.id", arn.as_deref().and_then(|arn| arn.rsplit('/').next()).map(str::to_owned)),
+        (FAMILY, text(&task["Family"])),
+        ("aws.ecs.task.revision", text(&task["Revision"])),
+        ("aws.ecs.launchtype", text(&task["LaunchType"]).map(|kind| kind.to_ascii_lowercase())),
+        ("aws.ecs.container.arn", text(&container["ContainerARN"])),
+        ("container.id", text(&container["DockerId"])),
+        ("container.name", text(&container["DockerName"]).or_else(|| text(&container["Name"]))),
+    ]
+    .into_iter()
+    .filter_map(|(key, value)| Some((key, value?)))
+    .collect()
 }
 
 #[cfg(test)]
@@ -114,7 +173,32 @@ mod tests {
         let bridge = json!({"Networks": [{"NetworkMode": "bridge", "IPv4Addresses": ["172.17.0.2"]}]});
         assert_eq!(address(&bridge), None);
         assert_eq!(address(&json!({})), None);
-        assert_eq!(zone(&json!({"AvailabilityZone": "us-west-2d"})).as_deref(), Some("us-west-2d"));
-        assert_eq!(zone(&json!({})), None);
+        assert_eq!(text(&json!({"Family": ""})["Family"]), None);
+        assert_eq!(text(&json!({})["Family"]), None);
+    }
+
+    #[test]
+    fn a_task_is_described_as_the_conventions_want() {
+        let task = json!({
+            "Cluster": "default", "TaskARN": "arn:aws:ecs:us-west-2:111122223333:task/default/158d1c8083dd",
+            "Family": "curltest", "Revision": "26", "AvailabilityZone": "us-west-2d", "LaunchType": "FARGATE"
+        });
+        let container =
+            json!({"DockerId": "ea32192c8553", "Name": "curl", "DockerName": "ecs-curltest-26-curl"});
+        let place = Place { resource: resource(&container, &task), ..Place::default() };
+        let of =
+            |key| place.resource.iter().find(|(known, _)| *known == key).map(|(_, value)| value.as_str());
+        assert_eq!(of("aws.ecs.cluster.arn"), Some("arn:aws:ecs:us-west-2:111122223333:cluster/default"));
+        assert_eq!((of("cloud.region"), of("cloud.account.id")), (Some("us-west-2"), Some("111122223333")));
+        assert_eq!(
+            (of("aws.ecs.task.id"), of("aws.ecs.launchtype")),
+            (Some("158d1c8083dd"), Some("fargate"))
+        );
+        assert_eq!(
+            (of("container.id"), of("container.name")),
+            (Some("ea32192c8553"), Some("ecs-curltest-26-curl"))
+        );
+        assert_eq!(place.cluster(), Some("default"));
+        assert_eq!((place.family(), of("aws.ecs.container.arn")), (Some("curltest"), None));
     }
 }

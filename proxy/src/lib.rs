@@ -1,8 +1,8 @@
 //! The data plane of Bowline: one small proxy beside each task.
 //!
 //! The rooms, from the ground floor up; each imports only from those before it:
-//! `config`, `clock`, `error`, `telemetry`, `drain`, `net`, `dialled` ← `snapshot` ← `pool` ← `cluster` ← `tunnel`, `tcp`,
-//! `http` ← `listen` ← `redirected` ← `worker` ← `discovery`, `admin` ← `app`. `redirect` stands beside: it is a command of
+//! `config`, `clock`, `error`, `telemetry`, `drain`, `net`, `dialled` ← `snapshot` ← `record` ← `pool` ← `cluster` ← `tunnel`, `tcp`,
+//! `http` ← `listen` ← `redirected` ← `worker` ← `discovery`, `observe`, `admin` ← `app`. `redirect` stands beside: it is a command of
 //! its own. Begin with [`http::forward`]: it is the way of a request.
 
 pub mod admin;
@@ -26,7 +26,9 @@ pub mod interim;
 pub mod limiter;
 pub mod listen;
 pub mod net;
+pub mod observe;
 pub mod pool;
+pub mod record;
 pub mod redirect;
 pub mod redirected;
 pub mod reference;

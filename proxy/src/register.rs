@@ -50,6 +50,8 @@ pub struct Task {
     pub weight: u32,
     /// What this proxy is called.
     pub node_id: String,
+    /// What runs beside it, as far as anybody says; empty: nobody does.
+    pub caller: String,
 }
 
 impl Task {
@@ -60,6 +62,7 @@ impl Task {
             namespace: self.namespace.clone(),
             zone: self.zone.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
+            caller: self.caller.clone(),
         }
     }
 }

@@ -21,6 +21,7 @@ pub use published::Published;
 
 use crate::limiter::Limiter;
 use crate::telemetry::dns::DnsStatus;
+use crate::telemetry::exemplars::Exemplars;
 use crate::telemetry::metrics::{ByReason, EndpointCounters, PerWorker, ServiceCounters};
 
 /// The mesh at one moment.
@@ -127,6 +128,8 @@ pub struct SharedService {
     pub retries_refused: ByReason,
     /// Requests answered by the proxy itself, by reason.
     pub local_responses: ByReason,
+    /// Of its latencies, those whose traces can be looked up.
+    pub exemplars: Exemplars,
     /// How much of it may be in use at a time, and who waits.
     pub limiter: Arc<Limiter>,
 }

@@ -13,6 +13,7 @@ use crate::cluster::Cluster;
 use crate::drain::Signal;
 use crate::error::{Fault, Reason};
 use crate::listen::Downstream;
+use crate::telemetry::failures::Note;
 use crate::telemetry::metrics::{Class, TunnelEnd};
 use crate::tunnel::Tunnel;
 use crate::worker::Worker;
@@ -44,10 +45,10 @@ pub async fn open(worker: &Worker, cluster: &Rc<Cluster>) -> Result<Tunnel, Faul
     let fault = loop {
         let picked = cluster.pick(now, &mut worker.rng(), &tried);
         let Some(upstream) = picked else {
-            break Fault::unsent(
-                Reason::NoEndpoints,
-                format_args!("service {} has no endpoint", service.name),
-            );
+            let reason = Reason::NoEndpoints;
+            let note = Note { service: &service.name, endpoint: None, reason: reason.as_str(), told: true };
+            cluster.failures.note(note, service.why_no_endpoint());
+            break Fault::unsent(reason, format_args!("service {} has no endpoint", service.name));
         };
         let mut flight = cluster.start(upstream, now);
         flight.mark(&mut tried);
@@ -67,9 +68,9 @@ pub async fn open(worker: &Worker, cluster: &Rc<Cluster>) -> Result<Tunnel, Faul
         tracing::debug!(service = service.name, attempt = attempts, %fault, "attempt failed");
         service.shared.attempt_failures.inc(fault.reason.as_str());
         if fault.reason == Reason::Overloaded {
+            flight.note(fault.reason.as_str(), true, &fault.detail);
             break fault;
         }
-        flight.failed(now, fault.blames_endpoint(), fault.is_timeout());
         let attempt = Attempt {
             number: attempts,
             failure: Failure::Connect,
@@ -81,6 +82,8 @@ pub async fn open(worker: &Worker, cluster: &Rc<Cluster>) -> Result<Tunnel, Faul
         };
         let withdraw = || service.budget.withdraw(now);
         let verdict = service.policy.retry.decide(&attempt, &mut worker.rng(), withdraw);
+        flight.note(fault.reason.as_str(), matches!(verdict, Verdict::Stop(_)), &fault.detail);
+        flight.failed(now, fault.blames_endpoint(), fault.is_timeout());
         match verdict {
             Verdict::Retry(wait) => {
                 service.shared.retries.inc(fault.reason.as_str());

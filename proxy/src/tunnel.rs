@@ -4,7 +4,7 @@
 //! other side doesn't take is kept, and until it has been taken nothing more is read: so an idle tunnel holds no
 //! memory, and a stalled one at most one buffer each way.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::io;
 use std::pin::{Pin, pin};
@@ -19,8 +19,10 @@ use tokio::net::TcpStream;
 
 use crate::cluster::Flight;
 use crate::drain::{Phase, Signal};
+use crate::error::Reason;
 use crate::limiter::Place;
 use crate::listen::watch::{Activity, until_asked};
+use crate::record::Recording;
 use crate::telemetry::metrics::{EndpointCounters, TunnelCounters, TunnelEnd};
 
 /// Most bytes read at once.
@@ -43,6 +45,8 @@ pub struct Tunnel {
     flight: Option<Flight>,
     idle: Option<Duration>,
     open: Open,
+    /// Of the request that it began as.
+    recording: Option<Recording>,
     /// Among the connections of the service.
     _place: Place,
 }
@@ -80,7 +84,13 @@ impl Tunnel {
             endpoint.connections.add(1);
         }
         let open = Open { counters, endpoint, end: TunnelEnd::Closed };
-        Tunnel { upstream, early, flight, idle, open, _place: place }
+        Tunnel { upstream, early, flight, idle, open, recording: None, _place: place }
+    }
+
+    /// The record of the request that it began as ends with it.
+    pub fn recorded(mut self, recording: Option<Recording>) -> Self {
+        self.recording = recording;
+        self
     }
 
     /// Waits until the other side has said something, or has gone: `run` finds that out.
@@ -103,12 +113,14 @@ impl Tunnel {
         activity.tunnel_began(self.idle);
         let counters = self.open.counters.clone();
         let endpoint = self.open.endpoint.clone();
+        let (passed_out, passed_back) = (Cell::new(0), Cell::new(0));
         let (mut app, mut upstream) = (app, self.upstream);
         let (mut out, mut back) = (Half::new(early), Half::new(std::mem::take(&mut self.early)));
         let both = poll_fn(|cx| {
             let sent = out.poll(cx, &mut app, &mut upstream, |n| {
                 activity.bytes_passed();
                 counters.sent.add(n as u64);
+                passed_out.set(passed_out.get() + n as u64);
                 if let Some(endpoint) = &endpoint {
                     endpoint.bytes_sent.add(n as u64);
                 }
@@ -116,6 +128,7 @@ impl Tunnel {
             let received = back.poll(cx, &mut upstream, &mut app, |n| {
                 activity.bytes_passed();
                 counters.received.add(n as u64);
+                passed_back.set(passed_back.get() + n);
                 if let Some(endpoint) = &endpoint {
                     endpoint.bytes_received.add(n as u64);
                 }
@@ -155,6 +168,14 @@ impl Tunnel {
         };
         if let Some(flight) = self.flight.take() {
             flight.closed();
+        }
+        if let Some(mut recording) = self.recording.take() {
+            recording.took(passed_out.get());
+            recording.passed(passed_back.get());
+            match self.open.end {
+                TunnelEnd::Broken | TunnelEnd::Failed => recording.broken(Reason::Reset, false),
+                TunnelEnd::Closed | TunnelEnd::Idle | TunnelEnd::Drained => recording.complete(),
+            }
         }
     }
 }

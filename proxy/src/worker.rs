@@ -9,9 +9,11 @@ use std::net::{SocketAddr, TcpStream as StdTcpStream};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::thread;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use bowline_api::model::AppProtocol;
 use bowline_api::vip::VipRange;
+use bowline_otlp::{Ids, Propagators, SpanId, TraceId};
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::{Notify, mpsc};
 
@@ -25,7 +27,9 @@ use crate::listen::inbound::Apps;
 use crate::listen::redirect::{Index, Way};
 use crate::listen::watch::Watched;
 use crate::listen::{Arrival, Refusal};
+use crate::record::{Observers, Outbox, Tracing};
 use crate::snapshot::{Published, Snapshot};
+use crate::telemetry::failures::Failures;
 use crate::telemetry::metrics::DownstreamCounters;
 
 /// What a worker is given to work with.
@@ -39,6 +43,14 @@ pub struct Shared {
     pub listeners: Arc<[SocketAddr]>,
     /// Where VIPs are taken from: nobody else's addresses.
     pub vip_range: VipRange,
+    /// Those who look at requests one by one.
+    pub observers: Arc<Observers>,
+    /// How requests are traced; `None`: not at all.
+    pub tracing: Option<Arc<Tracing>>,
+    /// The headers in which callers say what trace a request belongs to, for lines about it.
+    pub propagators: Propagators,
+    /// What has gone wrong.
+    pub failures: Arc<Failures>,
 }
 
 /// What the rest of the process says to a worker.
@@ -112,9 +124,13 @@ pub fn spawn(id: u16, shared: Shared, seed: u64) -> std::io::Result<Handle> {
 pub struct Worker {
     /// The clock.
     pub clock: Clock,
+    /// The way to those who look at requests.
+    pub outbox: Rc<Outbox>,
     shared: Shared,
     counters: Arc<DownstreamCounters>,
     rng: RefCell<fastrand::Rng>,
+    /// Names of traces and spans.
+    ids: RefCell<Ids>,
     view: RefCell<View>,
     generation: Cell<u64>,
     watched: RefCell<Watched>,
@@ -138,9 +154,13 @@ struct View {
 impl Worker {
     fn new(shared: Shared, counters: Arc<DownstreamCounters>, seed: u64) -> Rc<Self> {
         let snapshot = shared.published.current();
+        let clock = Clock::new();
         let worker = Rc::new(Worker {
-            clock: Clock::new(),
+            clock,
+            outbox: Outbox::new(shared.observers.clone(), clock),
             counters,
+            // By a seed of their own: ids must not repeat what another worker draws, nor those of another process.
+            ids: RefCell::new(Ids::new(fastrand::Rng::new())),
             rng: RefCell::new(fastrand::Rng::with_seed(seed)),
             view: RefCell::new(View {
                 snapshot: snapshot.clone(),
@@ -159,6 +179,7 @@ impl Worker {
     }
 
     async fn run(self: Rc<Self>, mut inbox: mpsc::UnboundedReceiver<Message>) {
+        tokio::task::spawn_local(self.outbox.clone().keep_flushing());
         let mut sweep = tokio::time::interval(SWEEP_EVERY);
         sweep.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
@@ -182,7 +203,7 @@ impl Worker {
             return Some(known.clone());
         }
         let service = apps.at(addr, protocol, self.clock.now())?;
-        let cluster = Cluster::new(service, self.clock, &self.bell, &mut self.rng());
+        let cluster = Cluster::new(service, self.clock, &self.bell, self.failures(), &mut self.rng());
         self.apps.borrow_mut().insert(addr, cluster.clone());
         Some(cluster)
     }
@@ -195,6 +216,11 @@ impl Worker {
             self.take_up(self.shared.published.current());
         }
         self.generation.get()
+    }
+
+    /// Where failures are noted.
+    pub fn failures(&self) -> &Arc<Failures> {
+        &self.shared.failures
     }
 
     /// What it counts of its connections.
@@ -249,6 +275,32 @@ impl Worker {
     /// There is no limit that could be reached.
     pub fn unlimited_place(&self) -> Result<ConnectionPlace, Fault> {
         self.unlimited.try_tunnel()
+    }
+
+    /// How requests are traced; `None`: not at all.
+    #[inline]
+    pub fn tracing(&self) -> Option<&Tracing> {
+        self.shared.tracing.as_deref()
+    }
+
+    /// The headers in which callers say what trace a request belongs to.
+    pub fn propagators(&self) -> Propagators {
+        self.shared.propagators
+    }
+
+    /// A name for a trace that begins here.
+    pub fn new_trace_id(&self, tracing: &Tracing) -> TraceId {
+        let mut ids = self.ids.borrow_mut();
+        if !tracing.propagators.has_xray() {
+            return ids.trace_id();
+        }
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        ids.trace_id_at(u32::try_from(now.as_secs()).unwrap_or(u32::MAX))
+    }
+
+    /// A name for a span.
+    pub fn new_span_id(&self) -> SpanId {
+        self.ids.borrow_mut().span_id()
     }
 
     /// Random numbers of this worker.
@@ -306,7 +358,7 @@ impl Worker {
                     }
                     cluster
                 }
-                None => Cluster::new(service.clone(), self.clock, &self.bell, &mut rng),
+                None => Cluster::new(service.clone(), self.clock, &self.bell, self.failures(), &mut rng),
             };
             view.clusters.insert(service.name.clone(), cluster);
         }

@@ -20,4 +20,7 @@ fn pages_are_true() {
     check("metrics.md", &bowline_proxy::reference::metrics());
     check("errors.md", &bowline_proxy::reference::errors());
     check("flags.md", &bowline_proxy::reference::flags());
+    check("otel.md", &bowline_proxy::reference::otel());
+    check("access-log.md", &bowline_proxy::reference::access_log());
+    check("log.md", &bowline_proxy::reference::log());
 }

@@ -1,16 +1,17 @@
 //! The admin pages: how the proxy is, what it knows, what it would do. GET reads, POST changes; JSON with stable keys.
 //! They run on a thread of their own, so that a heavy scrape can't delay a request.
 
+mod body;
 mod pages;
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, SystemTime};
 
-use bytes::Bytes;
-use http::{HeaderValue, Method, Request, Response, StatusCode, header};
-use http_body_util::Full;
+use bowline_otlp::ExportCounts;
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -18,17 +19,20 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, Semaphore, mpsc};
 
+use self::body::PageBody;
 use crate::ask;
 use crate::clock::Clock;
 use crate::discovery::Command;
 use crate::drain::{Phase, Signal};
 use crate::listen::accept::Workers;
 use crate::listen::inbound::Apps;
+use crate::observe::tap::Taps;
+use crate::record::Observers;
 use crate::snapshot::Published;
 use crate::telemetry::control::ControlStatus;
 use crate::telemetry::log::LogControl;
 use crate::telemetry::metrics::ProxyCounters;
-use crate::telemetry::render;
+use crate::telemetry::scrape::{Sources, text as scraped};
 
 /// Connections at a time; more wait to be accepted. Enough for several scrapers and a person.
 const MAX_CONNECTIONS: usize = 32;
@@ -60,6 +64,14 @@ pub struct Admin {
     pub started: SystemTime,
     /// The clock.
     pub clock: Clock,
+    /// Who looks at requests.
+    pub taps: Arc<Taps>,
+    /// To whom requests are told.
+    pub observers: Arc<Observers>,
+    /// What has become of spans, where they are exported.
+    pub spans: Option<Arc<ExportCounts>>,
+    /// What has become of metrics, where they are pushed.
+    pub points: Option<Arc<ExportCounts>>,
 }
 
 /// Which pages a listener serves.
@@ -71,7 +83,7 @@ pub enum Access {
     ReadOnly,
 }
 
-type Page = Response<Full<Bytes>>;
+type Page = Response<PageBody>;
 
 /// Serves the pages for ever.
 pub async fn serve(listener: TcpListener, admin: Arc<Admin>, access: Access) {
@@ -127,11 +139,12 @@ async fn answer(admin: &Admin, access: Access, request: &Request<Incoming>) -> P
         "/" => text(StatusCode::OK, pages::INDEX),
         "/health/live" => text(StatusCode::OK, "live\n"),
         "/health/ready" => pages::ready(admin),
-        "/metrics" => metrics(admin),
+        "/metrics" => metrics(admin, request.headers()),
         "/services" => pages::services(admin),
         "/endpoints" => pages::endpoints(admin).await,
         "/config" => pages::config(admin),
         "/explain" => pages::explain(admin, query),
+        "/tap" => pages::tap(admin, query),
         "/logging" => pages::logging(admin, query),
         "/bypass" if method == Method::POST => pages::set_bypass(admin, query).await,
         "/bypass" => pages::bypass(admin),
@@ -143,24 +156,37 @@ async fn answer(admin: &Admin, access: Access, request: &Request<Incoming>) -> P
     }
 }
 
-fn metrics(admin: &Admin) -> Page {
-    let snapshot = admin.published.current().beside(admin.apps.services());
-    let page = render::render(&render::Sources {
-        snapshot: &snapshot,
-        downstream: admin.workers.iter().map(|worker| &*worker.counters).collect(),
-        proxy: &admin.counters,
-        draining: admin.drain.phase() > Phase::Serving,
-        control: admin.control.as_deref(),
-        started: admin.started,
-        now: admin.clock.now(),
-    });
-    let mut response = text(StatusCode::OK, &page);
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(render::CONTENT_TYPE));
+impl Admin {
+    /// Shows all there is to be told in metrics.
+    pub fn look<R>(&self, see: impl FnOnce(&Sources<'_>) -> R) -> R {
+        let snapshot = self.published.current().beside(self.apps.services());
+        see(&Sources {
+            snapshot: &snapshot,
+            downstream: self.workers.iter().map(|worker| &*worker.counters).collect(),
+            proxy: &self.counters,
+            control: self.control.as_deref(),
+            spans: self.spans.as_deref(),
+            points: self.points.as_deref(),
+            records_dropped: self.observers.dropped.load(Relaxed),
+            draining: self.drain.phase() > Phase::Serving,
+            started: self.started,
+            now: self.clock.now(),
+        })
+    }
+}
+
+fn metrics(admin: &Admin, asked: &HeaderMap) -> Page {
+    let format = scraped::Format::wanted(asked);
+    let page = admin.look(|sources| scraped::page(sources, format));
+    let mut response = Response::new(PageBody::from(page.into_bytes()));
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(format.content_type()));
+    headers.insert(header::VARY, HeaderValue::from_static("accept"));
     response
 }
 
 fn text(status: StatusCode, body: &str) -> Page {
-    let mut response = Response::new(Full::new(Bytes::copy_from_slice(body.as_bytes())));
+    let mut response = Response::new(PageBody::from(body.as_bytes().to_vec()));
     *response.status_mut() = status;
     let plain = HeaderValue::from_static("text/plain; charset=utf-8");
     response.headers_mut().insert(header::CONTENT_TYPE, plain);
@@ -171,7 +197,7 @@ fn json(status: StatusCode, value: &impl serde::Serialize) -> Page {
     match serde_json::to_vec_pretty(value) {
         Ok(mut body) => {
             body.push(b'\n');
-            let mut response = Response::new(Full::new(Bytes::from(body)));
+            let mut response = Response::new(PageBody::from(body));
             *response.status_mut() = status;
             response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
             response

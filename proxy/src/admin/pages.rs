@@ -6,14 +6,16 @@ use bowline_api::admin::{
 };
 use bowline_core::Tick;
 use clap::ValueEnum;
-use http::{StatusCode, Uri};
+use http::{HeaderValue, Response, StatusCode, Uri, header};
 use tokio::sync::oneshot;
 
+use super::body::PageBody;
 use super::{Admin, Page, json, text};
 use crate::config::LogLevel;
 use crate::discovery::Command;
 use crate::drain::Phase;
 use crate::limiter::Kind;
+use crate::observe::tap::query;
 use crate::snapshot::{Endpoint, Origin, Service};
 use crate::telemetry::dns::DnsStatus;
 use crate::telemetry::metrics::Class;
@@ -27,6 +29,7 @@ bowline-proxy admin. GET reads, POST changes.
   GET  /services               names, ports and VIPs of the mesh in force
   GET  /endpoints              each endpoint's state, load and latency
   GET  /explain?url=URL        where a request would go, and why not elsewhere
+  GET  /tap?failed=true&...     requests as they end, a line of JSON each (filters: /tap?help=true)
   GET  /config                 the mesh in force, with all defaults
   POST /logging?level=LEVEL    error, warn, info or debug
   GET  /bypass                 services whose traffic goes straight through
@@ -252,6 +255,31 @@ fn from_dns(dns: &DnsStatus, now: Tick) -> String {
         None => format!("its endpoints are what DNS says of {question}: {answered}"),
         Some(why) => format!("its endpoints are what DNS says of {question}: {answered}; now {why}"),
     }
+}
+
+/// Requests as they end, for as long as somebody reads.
+pub(super) fn tap(admin: &Admin, query: &str) -> Page {
+    let pairs: Vec<(String, String)> = query
+        .split('&')
+        .filter(|pair| !pair.is_empty())
+        .map(|pair| pair.split_once('=').unwrap_or((pair, "")))
+        .map(|(key, value)| (key.to_owned(), percent_decode(value)))
+        .collect();
+    if pairs.iter().any(|(key, _)| key == "help") {
+        let filters: String = query::KEYS.iter().map(|(key, form)| format!("  {key:<15} {form}\n")).collect();
+        return text(StatusCode::OK, &format!("GET /tap?FILTER=VALUE&...\n{filters}"));
+    }
+    let asked = match query::asked(pairs.iter().map(|(key, value)| (key.as_str(), value.as_str()))) {
+        Ok(asked) => asked,
+        Err(why) => return text(StatusCode::BAD_REQUEST, &format!("{why}\n")),
+    };
+    let Some(tapped) = admin.taps.tap(asked.filter, asked.with_query) else {
+        return text(StatusCode::TOO_MANY_REQUESTS, "eight taps are open already: end one of them\n");
+    };
+    let mut response = Response::new(PageBody::Tap(tapped, asked.limit.unwrap_or(u64::MAX)));
+    let lines = HeaderValue::from_static("application/x-ndjson");
+    response.headers_mut().insert(header::CONTENT_TYPE, lines);
+    response
 }
 
 fn percent_decode(text: &str) -> String {

@@ -60,7 +60,7 @@ impl InFront {
 
 impl Running {
     /// Serves until somebody wants the proxy to end, then ends it in good order.
-    pub(super) async fn until_drained(self, mut signals: Signals, grace: Duration) -> ExitCode {
+    pub(super) async fn until_drained(mut self, mut signals: Signals, grace: Duration) -> ExitCode {
         let told = tokio::select! {
             at_a_terminal = self.asked_to_end(&mut signals) => Err(at_a_terminal),
             () = ecs::until_stopped() => Ok(()),
@@ -82,6 +82,7 @@ impl Running {
             () = ended => {}
             _ = signals.next() => tracing::warn!("second signal: ending at once"),
         }
+        self.seen.end(&self.workers).await;
         if let Some(Err(error)) = self.names.hosts.as_ref().map(HostsFile::clear) {
             tracing::warn!(%error, "the mesh's names stay in the hosts file");
         }

@@ -51,14 +51,10 @@ struct Control {
 pub struct ControlConfig {
     /// Its addresses, tried in turn.
     pub targets: Vec<Target>,
-    /// The namespace that is asked for.
-    pub namespace: String,
+    /// This proxy, as the control plane is to know it, with the namespace that is asked for.
+    pub node: NodeInfo,
     /// The services that are asked for; empty: all.
     pub services: BTreeSet<String>,
-    /// What this proxy is called in `/clients`.
-    pub node_id: String,
-    /// Its availability zone.
-    pub zone: Option<String>,
     /// Draws the pauses between tries.
     pub seed: u64,
 }
@@ -119,13 +115,8 @@ impl Discovery {
         seed: Option<(&Path, Servers)>,
         state_dir: Option<&Path>,
     ) -> Result<(Self, Snapshot), Refused> {
-        let ControlConfig { targets, namespace, services, node_id, zone, seed: random } = config;
-        let node = NodeInfo {
-            id: node_id,
-            namespace: namespace.clone(),
-            zone,
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-        };
+        let ControlConfig { targets, node, services, seed: random } = config;
+        let namespace = node.namespace.clone();
         let subscription = match services.is_empty() {
             true => Subscription::Namespace,
             false => Subscription::Services(services),

@@ -12,10 +12,11 @@ use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 use tokio::time::Sleep;
 
-use super::respond;
+use super::{outcome, respond};
 use crate::cluster::Flight;
 use crate::error::Reason;
 use crate::pool::{h1, h2};
+use crate::record::Recording;
 
 /// What a body can fail with; hyper finds an `h2::Error` inside and passes its code on.
 pub type BodyError = Box<dyn std::error::Error + Send + Sync>;
@@ -28,6 +29,8 @@ pub struct Body {
     limit: Option<Pin<Box<Sleep>>>,
     /// The app speaks gRPC over HTTP/2: when the endpoint breaks off, trailers can say so.
     says_why: bool,
+    /// What is known of the request, where somebody looks.
+    recording: Option<Recording>,
 }
 
 /// The same for bodies of no service.
@@ -59,13 +62,13 @@ impl std::error::Error for TookTooLong {}
 impl Body {
     /// No body.
     pub fn empty() -> Self {
-        Body { kind: Kind::Local(None), flight: None, limit: None, says_why: false }
+        Body { kind: Kind::Local(None), flight: None, limit: None, says_why: false, recording: None }
     }
 
     /// A body of the proxy's own.
     pub fn full(bytes: Bytes) -> Self {
         let kind = Kind::Local(Some(bytes).filter(|bytes| !bytes.is_empty()));
-        Body { kind, flight: None, limit: None, says_why: false }
+        Body { kind, flight: None, limit: None, says_why: false, recording: None }
     }
 
     /// An endpoint's body over HTTP/1.1.
@@ -80,16 +83,16 @@ impl Body {
 
     /// A body over HTTP/1.1 from outside of the mesh.
     pub fn outside(body: h1::ResponseBody) -> Self {
-        Body { kind: Kind::Http1(body), flight: None, limit: None, says_why: false }
+        Body { kind: Kind::Http1(body), flight: None, limit: None, says_why: false, recording: None }
     }
 
     /// The same over HTTP/2.
     pub fn outside_http2(body: h2::ResponseBody) -> Self {
-        Body { kind: Kind::Http2(body), flight: None, limit: None, says_why: false }
+        Body { kind: Kind::Http2(body), flight: None, limit: None, says_why: false, recording: None }
     }
 
     fn upstream(kind: Kind, flight: Flight, limit: Option<Pin<Box<Sleep>>>) -> Self {
-        let mut body = Body { kind, flight: Some(flight), limit, says_why: false };
+        let mut body = Body { kind, flight: Some(flight), limit, says_why: false, recording: None };
         if http_body::Body::is_end_stream(&body) {
             body.complete();
         }
@@ -109,7 +112,7 @@ impl Body {
         // An endpoint's own reset of the stream says what it means, and is passed on.
         let own = error.downcast_ref::<::h2::Error>().is_some_and(|e| e.is_reset() && e.is_remote());
         let reason = if error.is::<TookTooLong>() { Reason::RequestTimeout } else { Reason::Reset };
-        self.broken(&*error);
+        self.broken(reason, &*error);
         self.limit = None;
         if !self.says_why || own {
             return Some(Err(error));
@@ -148,15 +151,33 @@ impl Body {
         Some(hand)
     }
 
+    /// The record of the request ends with this body.
+    pub fn record(&mut self, recording: Recording) {
+        if http_body::Body::is_end_stream(self) {
+            recording.complete();
+        } else {
+            self.recording = Some(recording);
+        }
+    }
+
+    /// How many bytes it has, if that is known; else 0.
+    pub fn length(&self) -> u64 {
+        http_body::Body::size_hint(self).exact().unwrap_or(0)
+    }
+
     fn complete(&mut self) {
         if let Some(flight) = self.flight.take() {
             flight.complete();
         }
+        if let Some(recording) = self.recording.take() {
+            recording.complete();
+        }
     }
 
-    fn broken(&mut self, error: &dyn std::error::Error) {
-        if let Some(flight) = self.flight.take() {
-            flight.broken(error);
+    fn broken(&mut self, reason: Reason, error: &dyn std::error::Error) {
+        let ejected = self.flight.take().is_some_and(|flight| flight.broken(error));
+        if let Some(recording) = self.recording.take() {
+            recording.broken(reason, ejected);
         }
     }
 }
@@ -177,13 +198,31 @@ impl http_body::Body for Body {
             return Poll::Ready(this.break_off(TookTooLong.into()));
         }
         let frame = match &mut this.kind {
-            Kind::Local(bytes) => return Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
+            Kind::Local(bytes) => {
+                let bytes = bytes.take();
+                if let (Some(recording), Some(bytes)) = (&mut this.recording, &bytes) {
+                    recording.passed(bytes.len());
+                }
+                this.complete();
+                return Poll::Ready(bytes.map(|bytes| Ok(Frame::data(bytes))));
+            }
             Kind::Http1(body) => Pin::new(body).poll_frame(cx).map_err(BodyError::from),
             Kind::Http2(body) => Pin::new(body).poll_frame(cx).map_err(BodyError::from),
             Kind::Bridged(body) => Pin::new(&mut *body.borrow_mut()).poll_frame(cx).map_err(BodyError::from),
         };
         match &frame {
-            Poll::Ready(Some(Ok(_))) => {
+            Poll::Ready(Some(Ok(frame))) => {
+                if let Some(recording) = &mut this.recording {
+                    match (frame.data_ref(), frame.trailers_ref()) {
+                        (Some(data), _) => recording.passed(data.len()),
+                        (None, Some(trailers)) => {
+                            if let Some(status) = outcome::grpc_status(trailers) {
+                                recording.grpc_status(status);
+                            }
+                        }
+                        (None, None) => {}
+                    }
+                }
                 if http_body::Body::is_end_stream(this) {
                     this.complete();
                 }

@@ -21,12 +21,14 @@ use super::body::Body;
 use super::headers::{self, BadHead, Scan};
 use super::outcome::{class, grpc_status};
 use super::replay::Source;
-use super::{connect, outside, respond, upgrade};
+use super::{connect, outside, respond, upgrade, watch};
 use crate::cluster::{Cluster, Flight, MustQueue, Permit};
 use crate::error::{Fault, Reason};
 use crate::listen::{Downstream, Refusal};
 use crate::pool::Patience;
+use crate::record::Recording;
 use crate::snapshot::Service;
+use crate::telemetry::failures::Note;
 use crate::telemetry::metrics::Class;
 use crate::worker::Worker;
 
@@ -39,15 +41,16 @@ pub async fn forward(app: &Downstream, request: Request<AppBody>) -> Response<Bo
     let worker = app.worker();
     let (mut head, body) = request.into_parts();
     let scan = headers::scan(&head.headers);
+    let recording = watch::begin(app, &mut head, &scan);
 
     // 1. Which service is it for?
     let cluster = match app.route(&head, &scan) {
         Ok(cluster) => cluster,
         // Boxed: it is rare and large.
-        Err(refusal) => return Box::pin(unrouted(app, head, body, scan, refusal)).await,
+        Err(refusal) => return Box::pin(unrouted(app, head, body, scan, refusal, recording)).await,
     };
     // 2. What the request is, as far as timeouts and retries care.
-    let mut call = Call::new(worker, cluster, &head, body, scan.grpc);
+    let mut call = Call::new(worker, cluster, &head, body, scan.grpc, recording);
     // 3. The head as the endpoint will see it.
     if let Err(BadHead(why)) = call.prepare(&mut head, &scan, app) {
         return call.refuse(Reason::BadRequest, why);
@@ -64,7 +67,7 @@ pub async fn forward(app: &Downstream, request: Request<AppBody>) -> Response<Bo
             return call.refuse(Reason::NoEndpoints, &why);
         };
         // 6. Send the request, wait for the response head.
-        let attempt_head = call.head_for_attempt(&mut head);
+        let attempt_head = call.head_for_attempt(&flight, app, &mut head);
         #[cfg(test)]
         crate::worker::tests::panic_on(&attempt_head);
         let outcome = call.attempt(&mut flight, attempt_head).await;
@@ -89,22 +92,48 @@ async fn unrouted(
     body: AppBody,
     scan: Scan,
     refusal: Refusal,
+    recording: Option<Recording>,
 ) -> Response<Body> {
     let at_forward_proxy = app.is_forward_proxy();
     if at_forward_proxy && head.method == Method::CONNECT && head.version != Version::HTTP_2 {
+        // A tunnel, which is no request.
+        if let Some(recording) = recording {
+            recording.forget();
+        }
         return connect::connect(app, &head, &scan, !body.is_end_stream()).await;
     }
     // A bare path is meant for the mesh: whoever sends one doesn't take us for a proxy.
     if at_forward_proxy && refusal.outside && head.uri.scheme() == Some(&Scheme::HTTP) {
-        return outside::forward(app.worker(), head, body, &scan, &refusal).await;
+        let response = outside::forward(app.worker(), head, body, &scan, &refusal).await;
+        return passed_outside(app, response, recording);
     }
     if refusal.outside
         && let Some(original) = app.original(head.version)
     {
-        return outside::forward_to(app.worker(), original, head, body, &scan, &refusal).await;
+        let response = outside::forward_to(app.worker(), original, head, body, &scan, &refusal).await;
+        return passed_outside(app, response, recording);
     }
     app.worker().counters().unrouted.inc(refusal.reason.as_str());
-    respond::failure(refusal.reason, &refusal.text, scan.grpc)
+    let note = Note { service: "", endpoint: None, reason: refusal.reason.as_str(), told: true };
+    app.worker().failures().note(note, &refusal.text);
+    let response = respond::failure(refusal.reason, &refusal.text, scan.grpc);
+    if let Some(recording) = recording {
+        recording.refused(refusal.reason, response.body().length(), app.worker().clock.now());
+    }
+    response
+}
+
+/// The record of a request to a name outside of the mesh ends with its response.
+fn passed_outside(
+    app: &Downstream,
+    mut response: Response<Body>,
+    recording: Option<Recording>,
+) -> Response<Body> {
+    if let Some(mut recording) = recording {
+        recording.answered(response.status(), None, app.worker().clock.now());
+        response.body_mut().record(recording);
+    }
+    response
 }
 
 /// One request, over all its attempts.
@@ -134,6 +163,8 @@ struct Call<'a> {
     fresh_connection: bool,
     /// The request has been counted.
     counted: bool,
+    /// What is known of it, where somebody looks.
+    recording: Option<Recording>,
 }
 
 impl<'a> Call<'a> {
@@ -143,8 +174,14 @@ impl<'a> Call<'a> {
         head: &request::Parts,
         body: AppBody,
         grpc: bool,
+        mut recording: Option<Recording>,
     ) -> Self {
         let service = cluster.service();
+        let mut body = Source::new(body, service.policy.retry.max_body_bytes);
+        if let Some(recording) = &mut recording {
+            recording.is_for(&service);
+            body.count(recording.received());
+        }
         let started = worker.clock.now();
         service.budget.deposit(started);
         let per_request = service.policy.per_request;
@@ -152,7 +189,7 @@ impl<'a> Call<'a> {
         let limit = [per_request, grpc_timeout].into_iter().flatten().min();
         Call {
             worker,
-            body: Source::new(body, service.policy.retry.max_body_bytes),
+            body,
             grpc,
             http2_app: head.version == Version::HTTP_2,
             idempotent: is_idempotent(&head.method),
@@ -166,6 +203,7 @@ impl<'a> Call<'a> {
             attempts: 0,
             fresh_connection: false,
             counted: false,
+            recording,
             cluster,
             service,
         }
@@ -226,9 +264,20 @@ impl<'a> Call<'a> {
     }
 
     /// The head is copied only where another attempt could need it.
-    fn head_for_attempt(&self, head: &mut Option<request::Parts>) -> request::Parts {
+    fn head_for_attempt(
+        &mut self,
+        flight: &Flight,
+        app: &Downstream,
+        head: &mut Option<request::Parts>,
+    ) -> request::Parts {
         let head = if self.is_last_attempt() { head.take() } else { head.clone() };
-        head.expect("the head is given away with the last attempt only")
+        let mut head = head.expect("the head is given away with the last attempt only");
+        if let Some(recording) = &mut self.recording {
+            let endpoint = &flight.upstream().shared;
+            let inbound = app.client().is_some();
+            watch::attempt(self.worker, recording, endpoint, inbound, flight.started(), &mut head);
+        }
+        head
     }
 
     fn is_last_attempt(&self) -> bool {
@@ -259,6 +308,9 @@ impl<'a> Call<'a> {
         }
         let grpc_status = if self.grpc { grpc_status(answer.headers()) } else { None };
         self.count(class(answer.status(), grpc_status), flight.answered_at());
+        if let Some(recording) = &mut self.recording {
+            recording.answered(answer.status(), grpc_status, flight.answered_at());
+        }
         let limit = self.until.map(|until| Box::pin(tokio::time::sleep_until(until)));
         flight.hold(self.permit.take());
         let (mut head, body) = answer.into_parts();
@@ -270,7 +322,10 @@ impl<'a> Call<'a> {
             AnswerBody::Http2(body) => Body::http2(body, flight, limit),
         };
         // Over HTTP/1.1 an end with trailers would look like a good one.
-        let body = if self.grpc && self.http2_app { body.for_grpc() } else { body };
+        let mut body = if self.grpc && self.http2_app { body.for_grpc() } else { body };
+        if let Some(recording) = self.recording.take() {
+            body.record(recording);
+        }
         Response::from_parts(head, body)
     }
 
@@ -278,7 +333,10 @@ impl<'a> Call<'a> {
     fn switch(&mut self, app: &Downstream, answer: Answer, flight: Flight) -> Response<Body> {
         let now = flight.answered_at();
         flight.established(now);
-        match upgrade::switch(app, &self.cluster, &self.service, answer, flight) {
+        if let Some(recording) = &mut self.recording {
+            recording.answered(answer.status(), None, now);
+        }
+        match upgrade::switch(app, &self.cluster, &self.service, answer, flight, &mut self.recording) {
             Some(response) => {
                 self.count(Class::Other, now);
                 response
@@ -293,7 +351,7 @@ impl<'a> Call<'a> {
             n => format!("{n} attempts"),
         };
         let mut response =
-            self.refuse(fault.reason, &format!("{attempts} failed, the last one with {fault}"));
+            self.answer_for(fault.reason, &format!("{attempts} failed, the last one with {fault}"));
         if app.client().is_some() && fault.is_unprocessed() {
             headers::mark_unprocessed(response.headers_mut());
         }
@@ -301,16 +359,31 @@ impl<'a> Call<'a> {
     }
 
     fn refuse(&mut self, reason: Reason, why: &str) -> Response<Body> {
+        let note = Note { service: &self.service.name, endpoint: None, reason: reason.as_str(), told: true };
+        self.cluster.failures.note(note, why);
+        self.answer_for(reason, why)
+    }
+
+    /// The answer of the proxy itself.
+    fn answer_for(&mut self, reason: Reason, why: &str) -> Response<Body> {
         let now = self.worker.clock.now();
         self.count(Class::None, now);
         self.service.shared.local_responses.inc(reason.as_str());
-        respond::failure(reason, &format!("service {}: {why}", self.service.name), self.grpc)
+        let text = format!("service {}: {why}", self.service.name);
+        let response = respond::failure(reason, &text, self.grpc);
+        if let Some(recording) = self.recording.take() {
+            recording.refused(reason, response.body().length(), now);
+        }
+        response
     }
 
     fn count(&mut self, class: Class, now: Tick) {
         self.counted = true;
         let counters = &self.cluster.counters;
         counters.requests[class as usize].inc();
+        if self.grpc {
+            counters.grpc_requests.inc();
+        }
         counters.duration.record(now.since(self.started));
     }
 }

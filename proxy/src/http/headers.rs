@@ -8,11 +8,8 @@ use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::uri::{Authority, PathAndQuery, Scheme, Uri};
 use http::{Method, Version, request, response};
 
-/// Names the request through all that it touches; set where the app hasn't.
-pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+use crate::record::{FORWARDED_FOR, REQUEST_ID};
 
-/// Through whose hands a request has come, each with the address of whoever handed it over.
-const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 

@@ -12,3 +12,4 @@ pub mod replay;
 pub mod respond;
 pub mod server;
 pub mod upgrade;
+pub mod watch;

@@ -1,5 +1,7 @@
 //! What an answer, or the lack of one, means: for metrics, for outlier detection, for the balancer.
 
+use std::fmt;
+
 use bowline_core::retry::Failure;
 use http::{HeaderMap, StatusCode};
 
@@ -44,5 +46,35 @@ pub(super) fn failure_name(failure: Failure) -> &'static str {
         Failure::Status(504) => "status_504",
         Failure::Status(_) => "status_other",
         Failure::GrpcUnavailable { .. } => "grpc_unavailable",
+    }
+}
+
+/// An answer that tells against its endpoint, as failures name it.
+pub(super) fn answer_name(status: StatusCode, grpc_status: Option<u32>) -> &'static str {
+    match (grpc_status, status.as_u16()) {
+        (Some(2), _) => "grpc_unknown",
+        (Some(13), _) => "grpc_internal",
+        (Some(14), _) => "grpc_unavailable",
+        (Some(15), _) => "grpc_data_loss",
+        (_, 500) => "status_500",
+        (_, 502) => "status_502",
+        (_, 503) => "status_503",
+        (_, 504) => "status_504",
+        _ => "status_other",
+    }
+}
+
+/// The same in words.
+pub(super) struct Words {
+    pub(super) status: StatusCode,
+    pub(super) grpc_status: Option<u32>,
+}
+
+impl fmt::Display for Words {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.grpc_status {
+            Some(code) => write!(f, "the endpoint answered with gRPC status {code}"),
+            None => write!(f, "the endpoint answered {}", self.status),
+        }
     }
 }

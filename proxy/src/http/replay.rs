@@ -2,7 +2,7 @@
 //! reference-counted, nothing is copied) until there are more of them than may be kept. Then they are let go and the
 //! request can't be tried again any more.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
@@ -39,6 +39,8 @@ struct Shared {
     complete: Option<Instant>,
     /// More has come than is kept, or the app's side broke: no other attempt can send it.
     spoilt: bool,
+    /// Where somebody wants to know how much has come.
+    counted: Option<Rc<Cell<u64>>>,
 }
 
 /// One attempt's reading of the body.
@@ -71,7 +73,15 @@ impl Source {
             started: false,
             complete: None,
             spoilt,
+            counted: None,
         }))))
+    }
+
+    /// From now on what comes is added up here, in bytes.
+    pub fn count(&mut self, counted: Rc<Cell<u64>>) {
+        if let Some(shared) = &self.0 {
+            shared.borrow_mut().counted = Some(counted);
+        }
     }
 
     /// The body of the next attempt. Only the newest one may be read.
@@ -141,6 +151,9 @@ impl Shared {
         };
         self.started = true;
         if let Some(data) = frame.data_ref() {
+            if let Some(counted) = &self.counted {
+                counted.set(counted.get() + data.len() as u64);
+            }
             if !self.spoilt {
                 self.kept_bytes += data.len();
                 if self.kept_bytes > self.max_bytes {

@@ -9,6 +9,7 @@ use super::body::Body;
 use super::headers;
 use crate::cluster::{Cluster, Flight};
 use crate::listen::Downstream;
+use crate::record::Recording;
 use crate::snapshot::Service;
 use crate::tunnel::Tunnel;
 
@@ -40,13 +41,14 @@ pub fn put(headers: &mut HeaderMap, protocol: HeaderValue) {
 }
 
 /// Passes a 101 on, and leaves the endpoint's connection for the app's, once that has sent it. `None`: the endpoint has
-/// gone already.
+/// gone already. The record of the request ends with the tunnel.
 pub fn switch(
     app: &Downstream,
     cluster: &Cluster,
     service: &Service,
     answer: Answer,
     flight: Flight,
+    recording: &mut Option<Recording>,
 ) -> Option<Response<Body>> {
     let Answer::Http1(response, lease) = answer else { return None };
     let (upstream, early, place) = lease.into_socket()?;
@@ -60,7 +62,8 @@ pub fn switch(
     head.version = Version::HTTP_11;
     let idle = service.policy.idle;
     let counters = cluster.counters.tunnels.clone();
-    app.set_tunnel(Tunnel::new(upstream, early, place, Some(flight), idle, counters));
+    let tunnel = Tunnel::new(upstream, early, place, Some(flight), idle, counters);
+    app.set_tunnel(tunnel.recorded(recording.take()));
     Some(Response::from_parts(head, Body::empty()))
 }
 

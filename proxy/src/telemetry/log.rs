@@ -31,6 +31,7 @@ fn targets(level: LogLevel) -> tracing_subscriber::filter::Targets {
         .with_default(level.filter().min(tracing::level_filters::LevelFilter::WARN))
         .with_target("bowline_proxy", level.filter())
         .with_target("bowline_api", level.filter())
+        .with_target("bowline_otlp", level.filter())
         .with_target("bowline_sources", level.filter())
 }
 

@@ -45,6 +45,16 @@ impl Gauge {
     }
 }
 
+/// The bucket of a latency.
+#[inline]
+pub fn bucket_of(micros: u64) -> usize {
+    // Most calls end in the first buckets: a scan from below beats a binary search.
+    BOUNDS_MICROS.iter().position(|&bound| micros <= bound).unwrap_or(BOUNDS_MICROS.len())
+}
+
+/// How many buckets there are; the last one has no upper bound.
+pub const BUCKETS: usize = BOUNDS_MICROS.len() + 1;
+
 /// Upper bounds of the latency buckets in microseconds. From half a millisecond, about what a call on one host
 /// costs, to the 15 s at which a request times out by default.
 pub const BOUNDS_MICROS: [u64; 15] = [
@@ -55,7 +65,7 @@ pub const BOUNDS_MICROS: [u64; 15] = [
 /// Latencies by bucket, with their sum.
 #[derive(Debug, Default)]
 pub struct Histogram {
-    buckets: [Counter; BOUNDS_MICROS.len() + 1],
+    buckets: [Counter; BUCKETS],
     sum_nanos: Counter,
 }
 
@@ -64,10 +74,7 @@ impl Histogram {
     #[inline]
     pub fn record(&self, latency: Duration) {
         let nanos = latency.as_nanos() as u64;
-        let micros = nanos / 1_000;
-        // Most calls end in the first buckets: a scan from below beats a binary search.
-        let at = BOUNDS_MICROS.iter().position(|&bound| micros <= bound).unwrap_or(BOUNDS_MICROS.len());
-        self.buckets[at].inc();
+        self.buckets[bucket_of(nanos / 1_000)].inc();
         self.sum_nanos.add(nanos);
     }
 
@@ -84,9 +91,16 @@ impl Histogram {
 #[derive(Clone, Debug, Default)]
 pub struct HistogramTotal {
     /// Observations by bucket, not cumulated; the last bucket has no upper bound.
-    pub buckets: [u64; BOUNDS_MICROS.len() + 1],
+    pub buckets: [u64; BUCKETS],
     /// The sum of all observations in nanoseconds.
     pub sum_nanos: u64,
+}
+
+impl HistogramTotal {
+    /// How many observations there are.
+    pub fn count(&self) -> u64 {
+        self.buckets.iter().sum()
+    }
 }
 
 /// How a response is classed in metrics.
@@ -255,6 +269,8 @@ pub struct TunnelCounters {
 pub struct ServiceCounters {
     /// Requests by class of the response the app got.
     pub requests: [Counter; Class::COUNT],
+    /// Those of them that are gRPC calls, but for cancelled ones.
+    pub grpc_requests: Counter,
     /// Latency to the response head.
     pub duration: Histogram,
     /// How long requests were in the queue of `maxRequests`, those that were turned away included.
@@ -286,6 +302,13 @@ pub struct EndpointCounters {
     pub connects: Counter,
     /// Connections that could not be opened.
     pub connect_failures: Counter,
+}
+
+impl EndpointCounters {
+    /// All attempts.
+    pub fn attempts_so_far(&self) -> u64 {
+        self.attempts.iter().map(Counter::get).sum()
+    }
 }
 
 /// What one worker counts of its downstream side.
@@ -367,4 +390,6 @@ pub struct ProxyCounters {
     pub connections_refused: ByReason,
     /// 1 while the file on disk is refused.
     pub mesh_refused: AtomicU64,
+    /// Lines of the access log that were lost.
+    pub access_log_dropped: Arc<AtomicU64>,
 }

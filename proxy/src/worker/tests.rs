@@ -85,6 +85,10 @@ fn worker(endpoint: SocketAddr, more: &str) -> (Handle, Drain) {
         drain: signal,
         listeners: Arc::default(),
         vip_range: VipRange::DEFAULT,
+        observers: crate::record::Observers::new().0,
+        tracing: None,
+        propagators: bowline_otlp::Propagators::default(),
+        failures: Arc::default(),
     };
     (spawn(0, shared, 1).unwrap(), drain)
 }

@@ -12,7 +12,7 @@ use crate::cluster::Flight;
 use crate::error::{Fault, Reason};
 use crate::http::attempt::Answer;
 use crate::http::headers;
-use crate::http::outcome::{class, failure_name, grpc_status, penalised, tells_against};
+use crate::http::outcome::{Words, answer_name, class, failure_name, grpc_status, penalised, tells_against};
 
 /// What follows from an attempt.
 #[expect(
@@ -43,12 +43,15 @@ impl Call<'_> {
             Ok(answer) => {
                 let status = answer.status();
                 let grpc_status = if self.grpc { grpc_status(answer.headers()) } else { None };
-                flight.answered(
+                let ejected = flight.answered(
                     now,
                     class(status, grpc_status),
                     tells_against(status, grpc_status),
                     penalised(status, grpc_status),
                 );
+                if let Some(recording) = &mut self.recording {
+                    recording.attempt_answered(status, grpc_status, ejected, now);
+                }
                 let failure = match grpc_status {
                     Some(14) => Failure::GrpcUnavailable { response_started: false },
                     // By the proxy in front of the endpoint, which knows.
@@ -59,10 +62,12 @@ impl Call<'_> {
                     }
                     _ => Failure::Status(status.as_u16()),
                 };
-                if !self.may_retry_on(failure) {
-                    return Judgement::Pass(answer, flight);
+                let verdict = if self.may_retry_on(failure) { self.verdict(failure, now) } else { None };
+                if tells_against(status, grpc_status) {
+                    let told = verdict.is_none();
+                    flight.note(answer_name(status, grpc_status), told, Words { status, grpc_status });
                 }
-                match self.verdict(failure, now) {
+                match verdict {
                     Some(wait) => {
                         tracing::debug!(
                             service = self.service.name,
@@ -90,17 +95,22 @@ impl Call<'_> {
             "attempt failed"
         );
         self.service.shared.attempt_failures.inc(fault.reason.as_str());
-        match fault.reason {
+        let verdict = fault.failure().and_then(|failure| self.verdict(failure, now));
+        flight.note(fault.reason.as_str(), verdict.is_none(), &fault.detail);
+        let ejected = match fault.reason {
             // The endpoint was not asked.
-            Reason::Overloaded => drop(flight),
+            Reason::Overloaded => {
+                drop(flight);
+                false
+            }
             _ => flight.failed(now, fault.blames_endpoint(), fault.is_timeout()),
+        };
+        if let Some(recording) = &mut self.recording {
+            recording.attempt_failed(&fault, ejected, now);
         }
         self.fresh_connection |= fault.reason == Reason::ClosedWithoutResponse;
-        match fault.failure() {
-            Some(failure) => match self.verdict(failure, now) {
-                Some(wait) => Judgement::Again(wait),
-                None => Judgement::GiveUp(fault),
-            },
+        match verdict {
+            Some(wait) => Judgement::Again(wait),
             None => Judgement::GiveUp(fault),
         }
     }
@@ -114,7 +124,7 @@ impl Call<'_> {
     }
 
     /// How long to wait before the next attempt; `None`: there is none.
-    fn verdict(&self, failure: Failure, now: Tick) -> Option<Duration> {
+    fn verdict(&mut self, failure: Failure, now: Tick) -> Option<Duration> {
         let attempt = Attempt {
             number: self.attempts,
             failure,
@@ -128,6 +138,9 @@ impl Call<'_> {
         match self.service.policy.retry.decide(&attempt, &mut self.worker.rng(), withdraw) {
             Verdict::Retry(wait) => {
                 self.service.shared.retries.inc(failure_name(failure));
+                if let Some(recording) = &mut self.recording {
+                    recording.retried(failure_name(failure), wait);
+                }
                 Some(wait)
             }
             Verdict::Stop(reason) => {

@@ -1,0 +1,51 @@
+//! Every field of the proxy's own log lines, in one table, which the reference page is made from. A test finds what the
+//! code logs and the table lacks.
+
+/// One field, by what it is called and what it says.
+pub type Field = (&'static str, &'static str);
+
+/// All of them.
+pub const FIELDS: &[Field] = &[
+    ("address", "This task's address, as it is registered."),
+    ("admin", "Where the admin pages are."),
+    ("again", "Whether this task had been registered before."),
+    ("alias", "A name and port that apps dial, or the listener that stands for several."),
+    ("app", "Where the app listens that a caller came for."),
+    ("attempt", "Which attempt of its request it was, from 1."),
+    ("authority", "Host and port that a request was for."),
+    ("client", "A caller of the app."),
+    ("connections", "Connections of apps that are open."),
+    ("control", "A control plane's address."),
+    ("count", "How many so far, or how many spans."),
+    ("dns", "Where the DNS server listens."),
+    ("dropped", "Spans or points that were dropped since the start."),
+    ("endpoint", "An endpoint's address."),
+    ("endpoints", "How many endpoints."),
+    ("error", "What went wrong, in the words of the system or a library."),
+    ("fault", "Why an attempt failed: a word of x-bowline-error, and the cause."),
+    ("file", "A file's path."),
+    ("file_descriptors", "File descriptors that the process may have."),
+    ("from", "Where a connection came from."),
+    ("generation", "The number of the mesh that is in force now."),
+    ("ignored", "What of a push this version does not know."),
+    ("inbound", "Where the app's callers are accepted."),
+    ("kind", "A kind of pushed resource: cluster, endpoint, listener or route."),
+    ("max_connections", "Connections of apps that are accepted at a time."),
+    ("metrics", "Where metrics are served read-only."),
+    ("name", "A DNS name that is looked up."),
+    ("namespace", "The namespace."),
+    ("outbound", "Where the HTTP forward proxy listens."),
+    ("peer", "The other side of a connection."),
+    ("resource", "A pushed resource's name."),
+    ("result", "What came of a look-up, in the word of `bowline_dns_lookups_total`."),
+    ("seconds", "For how long, in seconds."),
+    ("seed", "Where random choices of the process began."),
+    ("service", "A service's `discoveryName`."),
+    ("services", "How many services."),
+    ("status", "An HTTP status."),
+    ("times", "How often so far, or in a row."),
+    ("to", "Where a connection was going."),
+    ("version", "This program's version."),
+    ("why", "The reason, in words."),
+    ("workers", "Threads that carry traffic."),
+];
