@@ -1,5 +1,7 @@
 //! The admin pages: what is pushed, to whom, and how it is. GET reads, POST changes; JSON with stable keys.
 
+mod ui;
+
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,6 +20,8 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use crate::hub::Hub;
 use crate::mind::Command;
+use crate::picture::board::Board;
+use crate::query;
 use crate::telemetry::metrics::Metrics;
 
 /// Connections at a time; more wait to be accepted.
@@ -34,6 +38,10 @@ bowline-control admin. GET reads, POST changes.
   GET  /metrics                Prometheus text
   GET  /snapshot               services, endpoints and VIPs as they are pushed; sources in trouble
   GET  /clients                who is connected, what each has acknowledged, and how quickly
+  GET  /ui                     the live picture, for a browser (so is / when a browser asks)
+  GET  /picture                the same as JSON: services, endpoints, callers, calls, proxies, failures
+  GET  /history?service=NAME   the last hour in steps of ten seconds; without a name, of all services together
+  GET  /explain?url=URL        where a request would go, and why not elsewhere
   POST /diff                   a mesh file as the body: what it would change
   POST /allow-empty?service=NAME   a service that has lost all its endpoints may be pushed without any
 ";
@@ -43,6 +51,8 @@ bowline-control admin. GET reads, POST changes.
 pub struct Admin {
     /// Who is connected.
     pub hub: Arc<Hub>,
+    /// What they report.
+    pub board: Arc<Board>,
     /// To where it is decided.
     pub commands: mpsc::Sender<Command>,
     /// The process's counts.
@@ -93,7 +103,8 @@ async fn answer(admin: &Admin, request: Request<Incoming>) -> Page {
         (false, _) => return not_allowed("GET"),
     }
     match path.as_str() {
-        "/" => text(StatusCode::OK, INDEX),
+        "/" if !ui::wants_page(request.headers()) => text(StatusCode::OK, INDEX),
+        "/" => ui::page("/ui").unwrap_or_else(|| no_such_page(&path)),
         "/health/live" => text(StatusCode::OK, "live\n"),
         "/health/ready" => text(StatusCode::OK, "ready\n"),
         "/metrics" => match ask(admin, Command::Now).await {
@@ -108,10 +119,26 @@ async fn answer(admin: &Admin, request: Request<Incoming>) -> Page {
             let (revision, clients) = admin.hub.clients();
             json(&Clients { revision, clients })
         }
+        "/picture" => match ask(admin, Command::Snapshot).await {
+            Some(snapshot) => json(&admin.board.page(&snapshot)),
+            None => ending(),
+        },
+        "/history" => {
+            let service = query::value(request.uri().query().unwrap_or_default(), "service");
+            match admin.board.history(service.as_deref()) {
+                Ok(history) => json(&history),
+                Err(why) => text(StatusCode::NOT_FOUND, &format!("{why}\n")),
+            }
+        }
+        "/explain" => explain(admin, request.uri().query().unwrap_or_default()).await,
         "/allow-empty" => allow_empty(admin, request.uri().query().unwrap_or_default()).await,
         "/diff" => diff(admin, request).await,
-        _ => text(StatusCode::NOT_FOUND, &format!("no such page: {path}\n\n{INDEX}")),
+        _ => ui::page(&path).unwrap_or_else(|| no_such_page(&path)),
     }
+}
+
+fn no_such_page(path: &str) -> Page {
+    text(StatusCode::NOT_FOUND, &format!("no such page: {path}\n\n{INDEX}"))
 }
 
 async fn ask<T>(admin: &Admin, command: impl FnOnce(oneshot::Sender<T>) -> Command) -> Option<T> {
@@ -131,6 +158,20 @@ async fn allow_empty(admin: &Admin, query: &str) -> Page {
         Some(false) => {
             text(StatusCode::NOT_FOUND, &format!("nothing of {service:?} is held: see `held` in /snapshot\n"))
         }
+        None => ending(),
+    }
+}
+
+async fn explain(admin: &Admin, query: &str) -> Page {
+    let Some(url) = query::value(query, "url") else {
+        let usage = "say which: /explain?url=http://server.hello-world.com:5000/\n";
+        return text(StatusCode::BAD_REQUEST, usage);
+    };
+    match ask(admin, Command::Snapshot).await {
+        Some(snapshot) => match admin.board.explain(&url, &snapshot) {
+            Ok(explanation) => json(&explanation),
+            Err(no_url) => text(StatusCode::BAD_REQUEST, &format!("{no_url}\n")),
+        },
         None => ending(),
     }
 }

@@ -26,6 +26,7 @@ use crate::config::{Cli, Command, Serve, UnpublishZone};
 use crate::health;
 use crate::hub::Hub;
 use crate::mind::{Mind, Settings, names};
+use crate::picture::board::Board;
 use crate::registry::Registry;
 use crate::serve::access::Access;
 use crate::serve::ads::Ads;
@@ -161,6 +162,8 @@ async fn serve(config: &Serve) -> Result<(), Ended> {
     let metrics = Arc::new(Metrics::default());
     let empty = World { namespace: mesh.namespace.clone(), ..World::default() };
     let hub = Hub::new(Arc::new(empty), metrics.clone(), config.max_clients as usize);
+    // A mesh that is tried is judged by what is reported: by then it is too late to ask for more of it.
+    let board = Board::new(hub.clone(), config.hold_back > 0);
     let registry = Registry::new(mesh.clone(), vips, config.allow_empty);
     let settings = Settings {
         vip_range: config.vip_range,
@@ -195,7 +198,14 @@ async fn serve(config: &Serve) -> Result<(), Ended> {
     tokio::spawn(registered.run(followed, report));
     let (commands, asked) = mpsc::channel(64);
     tokio::spawn(mind.run(changes, asked));
-    let admin = Admin { hub: hub.clone(), commands, metrics: metrics.clone(), vip_range: config.vip_range };
+    tokio::spawn(board.clone().keep());
+    let admin = Admin {
+        hub: hub.clone(),
+        board: board.clone(),
+        commands,
+        metrics: metrics.clone(),
+        vip_range: config.vip_range,
+    };
     tokio::spawn(admin::serve(admin_listener, Arc::new(admin)));
 
     let mut server = Server::builder()
@@ -223,7 +233,7 @@ async fn serve(config: &Serve) -> Result<(), Ended> {
     }
     let serving = server
         .add_service(AggregatedDiscoveryServiceServer::new(Ads::new(hub.clone(), access.clone(), metrics)))
-        .add_service(LoadReportingServiceServer::new(LoadReports::new(hub.clone(), access.clone())))
+        .add_service(LoadReportingServiceServer::new(LoadReports::new(hub.clone(), board, access.clone())))
         .add_service(registration)
         .serve_with_incoming(TcpListenerStream::new(listener));
     tokio::select! {

@@ -21,7 +21,7 @@ pub struct Counts {
 impl Counts {
     /// Both together.
     pub fn requests(self) -> u64 {
-        self.good + self.failed
+        self.good.saturating_add(self.failed)
     }
 
     /// The share of failures, 0 to 1; 0 where there were no requests.
@@ -34,8 +34,8 @@ impl Counts {
 
     /// More of them.
     pub fn add(&mut self, more: Counts) {
-        self.good += more.good;
-        self.failed += more.failed;
+        self.good = self.good.saturating_add(more.good);
+        self.failed = self.failed.saturating_add(more.failed);
     }
 }
 

@@ -89,6 +89,8 @@ pub struct Who {
     pub version: String,
     /// Its zone.
     pub zone: Option<String>,
+    /// What runs beside it; empty: it doesn't say.
+    pub caller: String,
     /// Where it connects from.
     pub peer: SocketAddr,
     /// `delta` or `sotw`.
@@ -176,6 +178,23 @@ impl Hub {
     /// The namespace that is served.
     pub fn namespace(&self) -> String {
         self.state().stable.world.namespace.clone()
+    }
+
+    /// The mesh that all have, and the one that is tried, if there is one.
+    pub fn worlds(&self) -> (Arc<World>, Option<Arc<World>>) {
+        let state = self.state();
+        (state.stable.world.clone(), state.trial.as_ref().map(|trial| trial.world.clone()))
+    }
+
+    /// In which revision a service was last changed, and who looks at it and has not acknowledged that.
+    pub fn behind(&self, service: &str) -> (u64, Vec<String>) {
+        let state = self.state();
+        let changed = state.changed_in.get(service).copied().unwrap_or(0);
+        let is_behind = |client: &&Client| {
+            client.interest.includes(service)
+                && client.knows(state.stable.revision, &state.changed_in) < changed
+        };
+        (changed, state.clients.values().filter(is_behind).map(|client| client.who.id.clone()).collect())
     }
 
     /// Publishes a world to a track, and wakes whom its changes concern: `changed` names the services that differ from
@@ -293,6 +312,7 @@ impl Hub {
                 kind: client.who.kind.as_str().to_owned(),
                 version: client.who.version.clone(),
                 zone: client.who.zone.clone(),
+                caller: client.who.caller.clone(),
                 peer: client.who.peer,
                 protocol: client.who.protocol.to_owned(),
                 connected_seconds: client.connected.elapsed().as_secs_f64(),

@@ -11,6 +11,8 @@ pub mod holdback;
 pub mod hub;
 pub mod lease;
 pub mod mind;
+pub mod picture;
+mod query;
 pub mod reference;
 pub mod registry;
 pub mod serve;

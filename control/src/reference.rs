@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use clap::{Arg, Command, CommandFactory};
 
 use crate::config::Cli;
+use crate::telemetry::log_fields;
 use crate::telemetry::metrics::CATALOGUE;
 
 /// The page of the metrics.
@@ -15,6 +16,18 @@ pub fn metrics() -> String {
     );
     for (name, kind, help) in CATALOGUE {
         let _ = writeln!(page, "| `{name}` | {kind} | {help} |");
+    }
+    page
+}
+
+/// The page of the log lines' fields.
+pub fn log() -> String {
+    let mut page = String::from(
+        "# Log lines of bowline-control\n\nOne line an event on stderr: `--log-format text`, or `json`, in which each of these is a key \
+         beside `timestamp`, `level` and `message`.\n\n| field | meaning |\n| --- | --- |\n",
+    );
+    for (name, help) in log_fields::FIELDS {
+        let _ = writeln!(page, "| `{name}` | {help} |");
     }
     page
 }

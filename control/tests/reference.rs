@@ -19,4 +19,5 @@ fn check(page: &str, made: &str) {
 fn pages_are_true() {
     check("control-metrics.md", &bowline_control::reference::metrics());
     check("control-flags.md", &bowline_control::reference::flags());
+    check("control-log.md", &bowline_control::reference::log());
 }

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bowline_xds::kind::ClientKind;
+use bowline_xds::node::NodeInfo;
 use bowline_xds::server_session::ServerSession;
 use envoy_types::pb::envoy::config::core::v3::Node;
-use envoy_types::pb::envoy::config::core::v3::node::UserAgentVersionType;
 use envoy_types::pb::envoy::service::discovery::v3::aggregated_discovery_service_server::AggregatedDiscoveryService;
 use envoy_types::pb::envoy::service::discovery::v3::{
     DeltaDiscoveryRequest, DeltaDiscoveryResponse, DiscoveryRequest, DiscoveryResponse,
@@ -115,17 +115,8 @@ impl Ads {
                 node.cluster
             )));
         }
-        let version = match &node.user_agent_version_type {
-            Some(UserAgentVersionType::UserAgentVersion(version)) => version.clone(),
-            Some(UserAgentVersionType::UserAgentBuildVersion(build)) => build
-                .version
-                .as_ref()
-                .map(|v| format!("{}.{}.{}", v.major_number, v.minor_number, v.patch))
-                .unwrap_or_default(),
-            None => String::new(),
-        };
-        let zone = node.locality.as_ref().map(|l| l.zone.clone()).filter(|zone| !zone.is_empty());
-        Ok(Who { id: node.id.clone(), kind, version, zone, peer, protocol: D::NAME })
+        let NodeInfo { id, zone, version, caller, .. } = NodeInfo::of_node(node);
+        Ok(Who { id, kind, version, zone, caller, peer, protocol: D::NAME })
     }
 }
 
