@@ -31,6 +31,15 @@ pub(crate) struct Options {
     /// Send the load through the HTTP forward proxy, as with HTTP_PROXY, rather than to the VIPs of the names.
     #[arg(long)]
     pub(crate) forward_proxy: bool,
+
+    /// Run a bowline-control too, which serves the mesh to the proxy and a live picture of it to your browser; its URL is
+    /// printed. Best with --hold.
+    #[arg(long)]
+    pub(crate) page: bool,
+
+    /// Let the proxy send its traces to this OpenTelemetry collector.
+    #[arg(long, value_name = "URL", num_args = 0..=1, default_missing_value = "http://127.0.0.1:4317")]
+    pub(crate) otlp: Option<String>,
 }
 
 const HELP: &str = "\

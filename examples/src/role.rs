@@ -12,6 +12,8 @@ use crate::endpoint::{self, Behaviour, Service};
 pub(crate) enum Role {
     /// `bowline-proxy`, with the arguments that follow.
     Proxy,
+    /// `bowline-control`, with the arguments that follow.
+    Control,
     /// An endpoint of the HTTP service.
     Http,
     /// An endpoint of the gRPC service.
@@ -19,12 +21,13 @@ pub(crate) enum Role {
 }
 
 impl Role {
-    const ALL: [Role; 3] = [Role::Proxy, Role::Http, Role::Grpc];
+    const ALL: [Role; 4] = [Role::Proxy, Role::Control, Role::Http, Role::Grpc];
 
     /// The word on the command line: one that nobody types by accident.
     pub(crate) fn word(self) -> &'static str {
         match self {
             Role::Proxy => "as:proxy",
+            Role::Control => "as:control",
             Role::Http => "as:http-endpoint",
             Role::Grpc => "as:grpc-endpoint",
         }
@@ -44,6 +47,11 @@ impl Role {
                 std::thread::spawn(end_with_parent);
                 let name = OsString::from("bowline-proxy");
                 return bowline_proxy::app::main(std::iter::once(name).chain(args.iter().cloned()));
+            }
+            Role::Control => {
+                std::thread::spawn(end_with_parent);
+                let name = OsString::from("bowline-control");
+                return bowline_control::app::main(std::iter::once(name).chain(args.iter().cloned()));
             }
             Role::Http => Service::Http,
             Role::Grpc => Service::Grpc,

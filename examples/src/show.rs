@@ -140,9 +140,17 @@ async fn set_up(
     screen.say(&format!("  five endpoints of the HTTP service \"server\"   {}", list(Service::Http)));
     screen.say(&format!("  two endpoints of the gRPC service \"stream\"    {}", list(Service::Grpc)));
     let range = if options.forward_proxy { None } else { mesh::free_vip_range(rng) };
-    let proxy = stage.start_proxy(range).await?;
+    if options.page {
+        let admin = stage.start_control(range).await?.admin;
+        screen.say(&format!("  one bowline-control, with a live picture      http://{admin}/ui"));
+    }
+    let proxy = stage.start_proxy(range, options.otlp.as_deref()).await?;
     let (outbound, admin) = (proxy.outbound, proxy.admin);
     screen.say(&format!("  one bowline-proxy beside the app              admin http://{admin}/"));
+    if let Some(url) = &options.otlp {
+        screen.say(&format!("  traces go to                                  {url}"));
+    }
+    has_mesh(admin).await?;
     let forward = |alias| Target { dial: outbound, authority: authority(alias), absolute: true };
     if range.is_some() {
         if let Some((server, stream)) = ways_in(admin).await? {
@@ -157,6 +165,17 @@ async fn set_up(
     }
     screen.say(&format!("  the app calls through the HTTP forward proxy at {outbound}"));
     Ok((forward(SERVER), forward(STREAM)))
+}
+
+/// Waits for the names: where they come from the control plane, they come a moment after the start.
+async fn has_mesh(admin: SocketAddr) -> io::Result<()> {
+    for _ in 0..400 {
+        if vips(admin).await?.contains_key(SERVER.0) {
+            return Ok(());
+        }
+        tokio::time::sleep(Duration::from_millis(25)).await;
+    }
+    Err(io::Error::other("the proxy got no mesh"))
 }
 
 /// The VIPs of both names, as soon as they take connections; `None`: they don't.
@@ -276,6 +295,10 @@ fn things_to_try(stage: &Stage, admin: SocketAddr, server: &Target) -> String {
         );
         let pin = format!("curl --resolve {name}:{} http://{name}/", server.dial.ip());
         line("the same, with the name resolved as the mesh's DNS would", &pin);
+    }
+    if let Some(control) = &stage.control {
+        line("the live picture: open it in a browser", &format!("http://{}/ui", control.admin));
+        line("the same as JSON", &format!("curl http://{}/picture", control.admin));
     }
     line("call it through the HTTP forward proxy", &format!("curl -x http://{outbound} http://{name}/"));
     line(

@@ -119,3 +119,51 @@ fn children_of(parent: u32) -> Vec<u32> {
     };
     numbers.filter(is_child).collect()
 }
+
+/// A page of the control plane's admin listener.
+fn page(admin: &str, path: &str) -> serde_json::Value {
+    use std::io::{Read, Write};
+
+    let mut stream = std::net::TcpStream::connect(admin).expect("it listens");
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: admin\r\nConnection: close\r\n\r\n").expect("it reads");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("it answers");
+    let (_, body) = answer.split_once("\r\n\r\n").expect("a head");
+    serde_json::from_str(body).expect("JSON")
+}
+
+/// With a control plane the same show can be watched in a browser: what asks for it is here a test.
+#[test]
+fn the_live_picture_shows_what_is_killed() {
+    use std::io::{BufRead, BufReader};
+
+    let scratch = Scratch::new("page");
+    let mut show =
+        demo(&scratch, &["--page", "--seconds-per-fault", "3", "--rate", "100", "--forward-proxy"]);
+    let mut show = show.spawn().expect("it starts");
+    let mut lines = BufReader::new(show.stdout.take().expect("piped")).lines().map_while(Result::ok);
+    let line = lines.find(|line| line.contains("a live picture")).expect("it says where");
+    let url = line.split_whitespace().next_back().expect("a URL");
+    let admin =
+        url.strip_prefix("http://").and_then(|rest| rest.strip_suffix("/ui")).expect("the URL of a page");
+    let killed = lines.find(|line| line.starts_with("1 of 6: Endpoint :")).expect("the first fault");
+    let port = killed.split_once("Endpoint :").and_then(|(_, rest)| rest.split_once(' ')).expect("a port").0;
+    let deadline = Instant::now() + Duration::from_secs(30);
+    loop {
+        let picture = page(admin, "/picture");
+        let failures = picture["failures"].as_array().expect("a list");
+        let of = |failure: &serde_json::Value| failure["endpoint"].as_str().unwrap_or_default().to_owned();
+        if failures.iter().any(|failure| of(failure).ends_with(&format!(":{port}"))) {
+            assert_eq!(picture["callers"][0]["caller"], "app", "{picture}");
+            assert_eq!(picture["namespace"], "hello-world.com");
+            break;
+        }
+        assert!(Instant::now() < deadline, "no failure of :{port} is shown: {picture}");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    let pid = rustix::process::Pid::from_child(&show);
+    rustix::process::kill_process(pid, rustix::process::Signal::INT).expect("it can be interrupted");
+    for _ in lines {}
+    assert_eq!(show.wait().expect("it ends").code(), Some(130));
+    assert!(scratch.is_empty(), "files are left");
+}

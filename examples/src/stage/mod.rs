@@ -1,5 +1,7 @@
 //! All that the demo has on stage: the endpoints and the proxy, each a process, and the mesh file between them.
 
+mod control;
+mod log;
 mod process;
 mod proxy;
 
@@ -11,8 +13,10 @@ use std::time::Duration;
 use bowline_api::vip::VipRange;
 use tokio::io::{AsyncBufReadExt, BufReader};
 
+use self::control::Control;
 use self::process::Process;
 pub(crate) use self::proxy::Proxy;
+use self::proxy::Source;
 use crate::endpoint::Service;
 use crate::mesh;
 use crate::role::Role;
@@ -44,6 +48,8 @@ pub(crate) struct Stage {
     pub(crate) endpoints: Vec<Endpoint>,
     /// The proxy, once it runs.
     pub(crate) proxy: Option<Proxy>,
+    /// The control plane, where there is one.
+    pub(crate) control: Option<Control>,
     folder: Folder,
     ejection_seconds: f64,
     seed: u64,
@@ -53,7 +59,7 @@ impl Stage {
     /// Empty.
     pub(crate) fn new(ejection_seconds: f64, seed: u64) -> io::Result<Self> {
         let folder = Folder::create()?;
-        Ok(Stage { endpoints: Vec::new(), proxy: None, folder, ejection_seconds, seed })
+        Ok(Stage { endpoints: Vec::new(), proxy: None, control: None, folder, ejection_seconds, seed })
     }
 
     /// The mesh file.
@@ -73,10 +79,25 @@ impl Stage {
         Ok(address)
     }
 
-    /// Starts the proxy on the mesh file.
-    pub(crate) async fn start_proxy(&mut self, vips: Option<VipRange>) -> io::Result<&Proxy> {
+    /// Starts the control plane on the mesh file.
+    pub(crate) async fn start_control(&mut self, vips: Option<VipRange>) -> io::Result<&Control> {
         self.write_mesh()?;
-        Ok(self.proxy.insert(Proxy::start(&self.mesh_file(), vips).await?))
+        Ok(self.control.insert(Control::start(&self.mesh_file(), vips).await?))
+    }
+
+    /// Starts the proxy on the control plane, or else on the mesh file. `otlp`: where its traces go.
+    pub(crate) async fn start_proxy(
+        &mut self,
+        vips: Option<VipRange>,
+        otlp: Option<&str>,
+    ) -> io::Result<&Proxy> {
+        self.write_mesh()?;
+        let mesh = self.mesh_file();
+        let source = match &self.control {
+            Some(control) => Source::Control(control.listen),
+            None => Source::File(&mesh),
+        };
+        Ok(self.proxy.insert(Proxy::start(source, vips, otlp).await?))
     }
 
     /// Writes the mesh file with the endpoints that are listed.
@@ -144,6 +165,9 @@ impl Stage {
             tokio::time::sleep(Duration::from_millis(100)).await;
             well = proxy.end().await;
         }
+        if let Some(control) = self.control.take() {
+            control.end().await;
+        }
         let mut processes: Vec<Process> =
             self.endpoints.iter_mut().filter_map(|e| e.process.take()).collect();
         processes.iter_mut().for_each(Process::let_go);
@@ -160,7 +184,7 @@ async fn launch(service: Service, (first, last): (u16, u16), seed: u64) -> io::R
         Service::Http => Role::Http,
         Service::Grpc => Role::Grpc,
     };
-    let (process, stdout, _) = Process::start(role, [format!("{first}-{last}"), seed.to_string()])?;
+    let (process, stdout, _) = Process::start(role, [format!("{first}-{last}"), seed.to_string()], &[])?;
     let stdout = stdout.ok_or_else(|| io::Error::other("the endpoint has no stdout"))?;
     let mut line = String::new();
     let read = async { BufReader::new(stdout).read_line(&mut line).await };

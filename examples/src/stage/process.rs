@@ -20,10 +20,11 @@ pub(super) struct Process {
 }
 
 impl Process {
-    /// Starts this program again in a role.
+    /// Starts this program again in a role, with these variables besides our own.
     pub(super) fn start<A: AsRef<OsStr>>(
         role: Role,
         args: impl IntoIterator<Item = A>,
+        env: &[(&str, &str)],
     ) -> io::Result<(Self, Option<ChildStdout>, Option<ChildStderr>)> {
         let mut command = Command::new(own_program()?);
         command
@@ -31,7 +32,7 @@ impl Process {
             .args(args)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
-            .stderr(if role == Role::Proxy { Stdio::piped() } else { Stdio::null() })
+            .stderr(if matches!(role, Role::Proxy | Role::Control) { Stdio::piped() } else { Stdio::null() })
             // Ctrl-C in the terminal goes to the demo alone, which then ends the others in good order.
             .process_group(0)
             .kill_on_drop(true);
@@ -41,6 +42,7 @@ impl Process {
         {
             command.env_remove(name);
         }
+        command.envs(env.iter().copied());
         let mut child = command.spawn()?;
         let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
         Ok((Process { child, stdin }, stdout, stderr))
