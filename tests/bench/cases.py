@@ -13,7 +13,7 @@ class Case:
     title: str
     protocol: str  # what the client speaks to the proxy: h1, h2 or tcp
     tool: str  # wrk, h2load, or none
-    place: str = field(default="host", kw_only=True)  # host: everything on loopback addresses; task: see task.py
+    place: str = field(default="host", kw_only=True)  # host: everything on loopback; task: see task.py; traced, outage: see sink.py
     connections: int = 0
     streams: int = 1
     path: str = "/"
@@ -36,6 +36,7 @@ class Case:
 # The floor says what copying bytes costs here; once is enough, in the case that is all system calls.
 _NO_FLOOR = ("haproxy-tcp", "the floor is measured in h1 alone")
 _NO_ORIGINAL = ("nginx", "it does not ask the kernel where a redirected connection was going")
+_NO_TRACER = (("haproxy", "Debian's has no OpenTelemetry"), ("nginx", "Debian's has no OpenTelemetry"))
 
 ALL = [
     Case("h1", "HTTP/1.1 keep-alive, 64 connections, 64-byte body", "h1", "wrk", 64, quick=True),
@@ -61,6 +62,10 @@ ALL = [
          body_bytes=MIB, sent_bytes=MIB, unit="MiB", place="task", skips=(_NO_ORIGINAL,)),
     Case("passthrough-rr", "Passed through: 1 connection, 64 bytes asked for at a time", "tcp", "wrk", 1,
          metric="p50_us", place="task", skips=(_NO_ORIGINAL,)),
+    Case("traced-h1", "All traced: HTTP/1.1 keep-alive, 64 connections, 64-byte body", "h1", "wrk", 64, place="traced",
+         skips=_NO_TRACER),
+    Case("collector-down", "All traced, the collector killed in mid-load: HTTP/1.1, 8 connections", "h1", "wrk", 8,
+         place="outage", metric="p99_us", skips=_NO_TRACER),
 ]
 
 BY_NAME = {case.name: case for case in ALL}

@@ -34,10 +34,17 @@ ALL = [
     Gate("redirect-h1", "cpu_us", "CPU per request", "haproxy", 1.10, 0.98),
     Gate("passthrough", "cpu_us", "CPU per MiB", "haproxy", 1.00, 0.80),
     Gate("passthrough-rr", "p50_us", "median latency", "haproxy", 1.05, 1.00),
+    # Every request sampled and exported.
+    Gate("traced-h1", "cpu_us", "CPU per request, traced", "bowline-untraced", 1.35, None),
+    Gate("traced-h1", "cpu_us", "CPU per request, traced", "envoy", 0.40, None),
+    # The same, undisturbed: p99 moves by some percent between two runs of the same.
+    Gate("collector-down", "p99_us", "p99 with the collector killed", "bowline-undisturbed", 1.20, 1.05),
 ]
 
 # They say what is possible: no gate divides by them.
 FLOORS = ("haproxy-tcp", "direct")
+# Second ones of a program, for cases that compare it with itself.
+TWINS = ("bowline-untraced", "envoy-untraced", "bowline-undisturbed")
 
 
 def judge(case_result):

@@ -1,10 +1,11 @@
 """The report as the block of the README."""
 
-from report import direct_line, gate_line, number, titles, warnings
+from report import direct_line, gate_line, number, span_lines, titles, warnings
 
 _METRICS = {
     "cpu_us": ("CPU µs per {unit}", 2),
     "p50_us": ("median latency µs", 0),
+    "p99_us": ("p99 latency µs", 0),
     "rss_start_mb": ("resident MB", 1),
     "rss_busy_mb": ("resident MB", 1),
 }
@@ -33,10 +34,14 @@ def block(results, peers, machine):
         if any("syscalls" in proxy.get("median", {}) for proxy in case["proxies"].values()):
             lines.append(_row(f"– system calls per {case['unit']}", case, "syscalls", 2, order))
         lines.append(_row("– requests/s", case, "rate", 0, order))
-        lines.append(_row("– p99 latency µs", case, "p99_us", 0, order))
+        if case["metric"] != "p99_us":
+            lines.append(_row("– p99 latency µs", case, "p99_us", 0, order))
     verdicts = [f"- {case['name']}: {gate_line(v, names)}" for case in results for v in case["gates"]]
     if verdicts:
         lines += ["", "Beside the targets:", "", *[" ".join(line.split()) for line in verdicts]]
+    spans = [f"- {case['name']}: {line}" for case in measured for line in span_lines(case, names)]
+    if spans:
+        lines += ["", "Spans:", "", *spans]
     direct = [(case["name"], direct_line(case, names)) for case in measured]
     direct = [f"- {name}: {line}" for name, line in direct if line]
     if direct:

@@ -70,17 +70,43 @@ class Sample:
     waited_share: float  # how much of the time it was ready to run, but other work had its core, 0..1
     requests: int
     errors: int
+    spans_expected: int | None = None  # of those requests, where they are traced
+    spans_came: int | None = None  # to the sink
+    spans_dropped: int | None = None  # as the proxy says itself
 
 
-def one_round(loader, case, running, seconds):
-    """Runs the load once and says what it cost the proxy."""
+def one_round(loader, case, running, seconds, sink=None):
+    """Runs the load once and says what it cost the proxy. `sink`: where the spans go in cases about traces."""
     busy = [rss_mb(running.pid)]
+    traced = sink is not None and running.spans
+    if traced:
+        sink.start()
+        came0, dropped0 = sink.spans(running.peer.name), running.dropped() if running.dropped else None
     cpu0, waited0, t0 = cpu_ns(running.pid), waited_ns(running.pid), time.monotonic()
-    load = loader.run(case, running.targets[case.protocol], seconds, lambda: busy.append(rss_mb(running.pid)))
+
+    def meanwhile():
+        busy.append(rss_mb(running.pid))
+        if traced and running.outage and sink.proc.alive() and time.monotonic() - t0 > seconds / 2:
+            sink.kill()
+
+    load = loader.run(case, running.targets[case.protocol], seconds, meanwhile)
     took = time.monotonic() - t0
     used = cpu_ns(running.pid) - cpu0 if running.pid else None
     # Of the thread that waited longest: a sum over Envoy's many threads could pass 100 %.
     waited = max((ns - waited0.get(thread, 0) for thread, ns in waited_ns(running.pid).items()), default=0)
+    expected = came = dropped = None
+    if traced:
+        expected = load.requests * running.spans
+        # What went to a sink that was killed went with it.
+        came = None
+        if running.outage:
+            # What has piled up must not be sent while another one is measured.
+            sink.start()
+            sink.quiet(running.peer.name)
+        else:
+            came = sink.settled(running.peer.name, came0 + expected) - came0
+        dropped = running.dropped() if running.dropped else None
+        dropped = None if dropped is None else dropped - (dropped0 or 0)
     return Sample(
         cpu_us=used / 1000 / case.units(load.requests) if running.pid else None,
         rate=load.rate,
@@ -93,6 +119,9 @@ def one_round(loader, case, running, seconds):
         waited_share=waited / 1e9 / took,
         requests=load.requests,
         errors=load.errors,
+        spans_expected=expected,
+        spans_came=came,
+        spans_dropped=dropped,
     )
 
 

@@ -73,11 +73,12 @@ class Pack:
         self.workdir = Path(workdir)
         self._procs = []
 
-    def start(self, name, argv, cpus, cwd=None, net=None, uid=None):
+    def start(self, name, argv, cpus, cwd=None, net=None, uid=None, env=None):
         """Starts `argv` pinned to `cpus`; its output goes to a log in the work directory.
 
         `net`: the network namespace it runs in. `uid`: the user it runs as, who need not be able to reach the program,
-        which may lie in somebody's home: it is opened by us.
+        which may lie in somebody's home: it is opened by us. `env`: variables that it gets besides ours. Of OpenTelemetry's
+        it gets no others.
         """
         log = self.workdir / f"{name}.log"
         with contextlib.ExitStack() as files:
@@ -91,6 +92,7 @@ class Pack:
                 stdout=out,
                 stderr=subprocess.STDOUT,
                 cwd=cwd or self.workdir,
+                env={**{k: v for k, v in os.environ.items() if not k.startswith("OTEL_")}, **(env or {})},
                 # Its own session, so that Ctrl-C reaches the bench alone, which then ends things in order.
                 start_new_session=True,
                 preexec_fn=_prepare_child(cpus, os.getpid(), net, uid),

@@ -1,6 +1,6 @@
 """The report on the terminal."""
 
-from gates import FLOORS, STEADY, beside_direct
+from gates import FLOORS, STEADY, TWINS, beside_direct
 
 # (heading, key of the medians, digits)
 _LOADED = [("CPU µs/{unit}", "cpu_us", 2), ("± spread", None, 0), ("calls/{unit}", "syscalls", 2), ("req/s", "rate", 0),
@@ -50,6 +50,23 @@ def direct_line(case_result, names):
     return ("median latency " if one else "requests/s ") + ", ".join(parts)
 
 
+def span_lines(case_result, names):
+    """How many of the expected spans came, and which requests failed, in cases about traces."""
+    lines = []
+    for name, result in case_result["proxies"].items():
+        if not (spans := result.get("spans")):
+            continue
+        parts = [f"{spans['expected']:,} expected"]
+        if spans["came"] is not None:
+            # Those of requests that were still under way when the time was up come too.
+            parts.append(f"{spans['came']:,} came ({spans['came'] / max(1, spans['expected']) * 100:.1f} %)")
+        if spans["dropped"] is not None:
+            parts.append(f"{spans['dropped']:,} dropped and counted")
+        failed = sum(r["errors"] for r in result["rounds"])
+        lines.append(f"spans of {names[name]}: {', '.join(parts)}; {failed} failed requests")
+    return lines
+
+
 def warnings(case_result, names):
     """What a reader must know before believing the figures of a case."""
     out = []
@@ -88,11 +105,12 @@ def case_table(case_result, names):
     for row in rows:
         lines.append("  " + row[0].ljust(widths[0]) + "".join("  " + cell.rjust(w) for cell, w in zip(row[1:], widths[1:])))
     lines += ["  " + gate_line(verdict, names) for verdict in case_result["gates"]]
+    lines += ["  " + line for line in span_lines(case_result, names)]
     direct = direct_line(case_result, names)
     lines += [f"  beside a direct connection: {direct}"] if direct else []
     lines += [f"  ! {warning}" for warning in warnings(case_result, names)]
     lines += [f"  – {names.get(name, name)} not measured: {why.splitlines()[0]}"
-              for name, why in case_result["skipped"].items() if name not in FLOORS]
+              for name, why in case_result["skipped"].items() if name not in FLOORS + TWINS]
     return "\n".join(lines)
 
 

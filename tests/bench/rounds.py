@@ -10,6 +10,7 @@ import verify
 from load import LoadError
 from netns import Absent
 from procs import StartError
+from sink import Sink
 from stats import med, spread
 from task import Network
 from verify import WrongAnswer
@@ -36,6 +37,7 @@ class Bench:
         self.vain = 0  # repeats in a row that were disturbed too
         self.network = None  # of the tasks; made for the first case that needs it
         self.no_network = None  # or why there is none
+        self.sink = None  # of spans; made for the first case that needs it
 
     def run(self, case, peers):
         """Measures one case; returns its result as plain data, ready for JSON."""
@@ -49,6 +51,9 @@ class Bench:
                 result["steady"] = {"worst_spread": None, "proxy": None, "ok": None}
                 return result
         runnings = []
+        if case.place in ("traced", "outage"):
+            self.sink = self.sink or Sink(self.world.pack, self.loader.cpus)
+            self.sink.start()
         try:
             for peer in peers:
                 self._start(case, peer, runnings, result)
@@ -95,6 +100,8 @@ class Bench:
         try:
             if case.place == "task":
                 running = peer.start_in(self.network.task(peer.name, redirected=not peer.floor), case.protocol)
+            elif case.place in ("traced", "outage"):
+                running = peer.start_traced(self.sink, case.place)
             else:
                 running = peer.start()
         except StartError as error:
@@ -121,6 +128,8 @@ class Bench:
         for running in list(runnings):
             try:
                 note = verify.check(self.world.pack, self.world.tools, self.loader.cpus, case, running)
+                if running.spans:
+                    note += verify.check_spans(self.sink, running)
                 self.loader.run(case, running.targets[case.protocol], 1)  # warm-up: pools, caches, allocator
                 if case.connections * case.streams >= 16 and case.protocol != "tcp" and not running.peer.floor:
                     verify.check_balance(running, getattr(self._backend(case), "h2" if case.protocol == "h2" else "h1"))
@@ -151,16 +160,19 @@ class Bench:
             rounds = [asdict(sample) for sample in samples[running.peer.name]]
             entry["rounds"] = rounds
             entry["median"] = {key: med([r[key] for r in rounds]) for key in rounds[0]}
+            if running.spans:
+                entry["spans"] = {key: None if any(r[f"spans_{key}"] is None for r in rounds) else
+                                  sum(r[f"spans_{key}"] for r in rounds) for key in ("expected", "came", "dropped")}
             entry["median"]["rss_start_mb"] = entry["rss_start_mb"]
-            entry["spread"] = {key: spread([r[key] for r in rounds]) for key in ("cpu_us", "p50_us", "rate")}
+            entry["spread"] = {key: spread([r[key] for r in rounds]) for key in ("cpu_us", "p50_us", "p99_us", "rate")}
         # In a quick run only where the count differs between proxies by design; the others would say the same.
-        if not self.options.no_syscalls and not (self.options.quick and case.metric != "cpu_us"):
+        if case.place != "outage" and not self.options.no_syscalls and not (self.options.quick and case.metric != "cpu_us"):
             self._syscalls(case, runnings, result)
 
     def _round(self, case, running):
         """One round; done again if other work disturbed it."""
         for attempt in range(REPEATS + 1):
-            sample = measure.one_round(self.loader, case, running, self.options.seconds)
+            sample = measure.one_round(self.loader, case, running, self.options.seconds, self.sink)
             if sample.waited_share <= WAITED_LIMIT:
                 self.vain = 0
                 break

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from backend import ENDPOINTS, LARGE_BYTES, SMALL
 from netns import call
+from ports import wait_for
 
 _TRIES = 24
 
@@ -88,6 +89,13 @@ def check(pack, tools, cpus, case, running):
     if get("/whoami", {"x-request-id": "kept"})[0].decode().split(" ")[2] != "kept":
         raise WrongAnswer("the caller's x-request-id was not kept")
     return f"{want} to the endpoints, x-request-id set and kept, {len(seen)} of {ENDPOINTS} endpoints seen at rest"
+
+
+def check_spans(sink, running):
+    """Raises `WrongAnswer` unless the requests made so far have come to the sink as spans; returns a word on it."""
+    if not wait_for(lambda: sink.spans(running.peer.name) >= running.spans, 10, step=0.1):
+        raise WrongAnswer("its requests were not traced: no span has come")
+    return ", spans came"
 
 
 def _check_both(target):

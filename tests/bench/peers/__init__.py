@@ -1,13 +1,13 @@
 """The proxies measured: Bowline and the controls it is measured beside."""
 
 from .base import Missing, Peer, Running, Target, World
-from .bowline import Bowline
+from .bowline import Bowline, BowlineUndisturbed, BowlineUntraced
 from .direct import Direct
-from .envoy import Envoy
+from .envoy import Envoy, EnvoyUntraced
 from .haproxy import HAProxy, HAProxyTcp
 from .nginx import Nginx
 
-ALL = [Bowline, Envoy, HAProxy, Nginx, HAProxyTcp, Direct]
+ALL = [Bowline, Envoy, HAProxy, Nginx, HAProxyTcp, Direct, BowlineUntraced, EnvoyUntraced, BowlineUndisturbed]
 BY_NAME = {peer.name: peer for peer in ALL}
 
 __all__ = ["ALL", "BY_NAME", "Missing", "Peer", "Running", "Target", "World"]

