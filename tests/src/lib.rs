@@ -22,6 +22,7 @@ pub mod process;
 pub mod proxy;
 pub mod range;
 pub mod route53;
+pub mod running;
 pub mod sockets;
 pub mod task;
 pub mod tcp_backend;

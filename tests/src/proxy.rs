@@ -12,7 +12,7 @@ use std::time::Duration;
 use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, prlimit};
 use serde_json::Value;
 use tempfile::TempDir;
-use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
 use tokio::process::{Child, Command};
 
 use crate::client::Raw;
@@ -38,6 +38,8 @@ pub struct Proxy {
     pub mesh: PathBuf,
     child: Child,
     log: Log,
+    /// What it writes to stdout.
+    out: Log,
     range: Range,
     _dir: TempDir,
 }
@@ -62,7 +64,7 @@ pub struct Ended {
 pub fn bare(program: &Path) -> Command {
     let mut command = Command::new(program);
     for (name, _) in std::env::vars_os() {
-        if name.to_string_lossy().starts_with("BOWLINE_") {
+        if ["BOWLINE_", "OTEL_", "ECS_"].iter().any(|prefix| name.to_string_lossy().starts_with(prefix)) {
             command.env_remove(name);
         }
     }
@@ -83,11 +85,18 @@ pub async fn run_to_end(command: &mut Command) -> Ended {
 
 impl Log {
     pub(crate) fn of(child: &mut Child) -> Self {
+        Self::lines_of(child.stderr.take().expect("stderr is piped"))
+    }
+
+    pub(crate) fn of_stdout(child: &mut Child) -> Self {
+        Self::lines_of(child.stdout.take().expect("stdout is piped"))
+    }
+
+    fn lines_of(stream: impl AsyncRead + Unpin + Send + 'static) -> Self {
         let log = Log::default();
         let into = log.clone();
-        let stderr = child.stderr.take().expect("stderr is piped");
         tokio::spawn(async move {
-            let mut lines = BufReader::new(stderr).lines();
+            let mut lines = BufReader::new(stream).lines();
             while let Ok(Some(line)) = lines.next_line().await {
                 into.0.lock().unwrap_or_else(PoisonError::into_inner).push(line);
             }
@@ -117,6 +126,18 @@ impl Proxy {
     #[must_use]
     pub fn log(&self) -> Vec<String> {
         self.log.lines()
+    }
+
+    /// All lines that it has written to stdout.
+    #[must_use]
+    pub fn out_lines(&self) -> Vec<String> {
+        self.out.lines()
+    }
+
+    /// Those of them that are JSON.
+    #[must_use]
+    pub fn out(&self) -> Vec<Value> {
+        self.out.events()
     }
 
     /// Sends `GET` for a path of a service through the forward proxy, on a connection of its own.

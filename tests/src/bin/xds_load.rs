@@ -271,6 +271,7 @@ impl Load {
                 namespace: self.plan.namespace.clone(),
                 zone: None,
                 version: env!("CARGO_PKG_VERSION").to_owned(),
+                caller: String::new(),
             };
             let (shared, failed) = (self.shared.clone(), self.failed.clone());
             tokio::task::spawn_local(async move {

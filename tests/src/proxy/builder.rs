@@ -5,6 +5,7 @@ use crate::range::Range;
 use crate::wait::eventually;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
 use tempfile::TempDir;
 use tokio::process::Command;
 
@@ -15,6 +16,7 @@ pub struct Builder {
     program: PathBuf,
     admin: String,
     args: Vec<String>,
+    env: Vec<(String, String)>,
     dir: TempDir,
     mesh: PathBuf,
     /// It runs on a control plane's pushes; the mesh file is a seed at most.
@@ -37,6 +39,7 @@ impl Builder {
             program: program.into(),
             admin: "127.0.0.1:0".to_owned(),
             args: Vec::new(),
+            env: Vec::new(),
             dir,
             mesh,
             without_mesh: false,
@@ -82,6 +85,13 @@ impl Builder {
     #[must_use]
     pub fn arg(mut self, arg: impl Into<String>) -> Self {
         self.args.push(arg.into());
+        self
+    }
+
+    /// With this variable in its environment.
+    #[must_use]
+    pub fn env(mut self, name: &str, value: impl Into<String>) -> Self {
+        self.env.push((name.to_owned(), value.into()));
         self
     }
 
@@ -173,7 +183,7 @@ impl Builder {
         if !self.without_mesh {
             command.arg("--mesh").arg(&self.mesh);
         }
-        command.args(&self.args);
+        command.args(&self.args).envs(self.env.iter().map(|(name, value)| (name, value)));
         command
     }
 
@@ -182,8 +192,9 @@ impl Builder {
     /// # Panics
     /// It ends instead.
     pub async fn start(self) -> Proxy {
-        let mut child = self.command().spawn().expect("the proxy's program");
+        let mut child = self.command().stdout(Stdio::piped()).spawn().expect("the proxy's program");
         let log = Log::of(&mut child);
+        let out = Log::of_stdout(&mut child);
         let up = eventually("the proxy is up", async || {
             if let Ok(Some(status)) = child.try_wait() {
                 panic!("the proxy ended with {status}:\n{}", log.lines().join("\n"));
@@ -206,6 +217,7 @@ impl Builder {
             mesh: self.mesh,
             child,
             log,
+            out,
             range: self.range,
             _dir: self.dir,
         }

@@ -22,7 +22,13 @@ struct Stranger {
 }
 
 fn node(id: &str) -> NodeInfo {
-    NodeInfo { id: id.to_owned(), namespace: "mesh.test".to_owned(), zone: None, version: "0".to_owned() }
+    NodeInfo {
+        id: id.to_owned(),
+        namespace: "mesh.test".to_owned(),
+        zone: None,
+        version: "0".to_owned(),
+        caller: String::new(),
+    }
 }
 
 fn first(id: &str) -> DeltaDiscoveryRequest {

@@ -6,6 +6,7 @@ mod holdback;
 mod hostile;
 mod outage;
 mod pages;
+mod picture;
 mod registration;
 mod safety;
 mod stores;

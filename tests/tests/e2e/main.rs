@@ -2,6 +2,7 @@
 #![allow(missing_docs)]
 
 mod acceptance;
+mod access_log;
 mod admin;
 mod balancing;
 mod bodies;
@@ -20,6 +21,9 @@ mod interop;
 mod life;
 mod limits;
 mod limits_connections;
+mod log_fields;
+mod look;
+mod metrics;
 mod names;
 mod overload;
 mod redirect;

@@ -351,7 +351,7 @@ async fn a_silent_call_and_a_slow_upload_are_no_upload_timeouts() {
     let begun = Instant::now();
     let answer = client.call(request("POST", "server", "/slow", &[]), &[b'x'; 1_200_000]).await;
     assert_eq!(answer.status, 200);
-    assert!(begun.elapsed() > Duration::from_secs(6), "{:?}", begun.elapsed());
+    assert!(begun.elapsed() > Duration::from_secs(4), "{:?}", begun.elapsed());
     sending.send_data(grpc::message(b"bye"), true).expect("the stream is open");
     assert_eq!(H2Client::head(silent).await.status(), 200);
     assert_eq!(proxy.metric("bowline_attempt_failures_total", &[]).await, 0.0);
