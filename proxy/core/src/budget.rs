@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use crate::Tick;
+use crate::slots::{self, RING, SLOTS, cell, is_of, place, sum};
 use crate::time::nanos;
 
 /// The limits of a budget.
@@ -26,14 +27,6 @@ impl Default for BudgetConfig {
         Self { percent: 20, min_per_second: 3, window: Duration::from_secs(10) }
     }
 }
-
-/// Slots in a window.
-const SLOTS: u64 = 10;
-/// One more than a window's slots, for the window doesn't begin with a slot.
-const RING: usize = SLOTS as usize + 1;
-/// The low bits of a cell count, the high 24 name the slot of time that it counts for.
-const COUNT_BITS: u32 = 40;
-const COUNT: u64 = (1 << COUNT_BITS) - 1;
 
 /// A service's retry budget, shared by all workers: atomics alone.
 ///
@@ -74,16 +67,7 @@ impl RetryBudget {
     /// A request came in. Once per request, not per attempt.
     #[inline]
     pub fn deposit(&self, now: Tick) {
-        let slot = self.slot(now);
-        let place = &self.requests[place(slot)];
-        let mut seen = place.load(Relaxed);
-        while !is_of(seen, slot) {
-            match place.compare_exchange_weak(seen, cell(slot, 1), Relaxed, Relaxed) {
-                Ok(_) => return,
-                Err(other) => seen = other,
-            }
-        }
-        place.fetch_add(1, Relaxed);
+        slots::add(&self.requests, self.slot(now));
     }
 
     /// Asks for one retry: true grants and books it.
@@ -112,31 +96,6 @@ impl RetryBudget {
     fn slot(&self, now: Tick) -> u64 {
         now.0 / self.slot_nanos
     }
-}
-
-#[inline]
-fn place(slot: u64) -> usize {
-    (slot % RING as u64) as usize
-}
-
-#[inline]
-fn cell(slot: u64, count: u64) -> u64 {
-    slot << COUNT_BITS | count
-}
-
-#[inline]
-fn is_of(cell: u64, slot: u64) -> bool {
-    cell >> COUNT_BITS == slot & (u64::MAX >> COUNT_BITS)
-}
-
-/// The count of the last `slots` slots up to this one.
-fn sum(ring: &[AtomicU64; RING], slot: u64, slots: u64) -> u64 {
-    (0..slots)
-        .filter_map(|back| slot.checked_sub(back))
-        .map(|slot| (slot, ring[place(slot)].load(Relaxed)))
-        .filter(|(slot, cell)| is_of(*cell, *slot))
-        .map(|(_, cell)| cell & COUNT)
-        .sum()
 }
 
 #[cfg(test)]

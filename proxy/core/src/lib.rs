@@ -12,11 +12,13 @@
 //! [`retry`] is a pure decision without state.
 
 pub mod balance;
+pub mod breaker;
 pub mod budget;
 pub mod limit;
 pub mod outlier;
 pub mod quantile;
 pub mod retry;
+mod slots;
 mod time;
 
 pub use time::Tick;
