@@ -17,6 +17,7 @@ pub mod budget;
 pub mod limit;
 pub mod outlier;
 pub mod quantile;
+pub mod rate;
 pub mod retry;
 mod slots;
 mod time;
