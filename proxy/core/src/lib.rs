@@ -14,6 +14,7 @@
 pub mod balance;
 pub mod breaker;
 pub mod budget;
+pub mod hash;
 pub mod limit;
 pub mod outlier;
 pub mod quantile;

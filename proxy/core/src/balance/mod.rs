@@ -36,15 +36,21 @@
 //! Both multiply an endpoint's requests by a penalty for recent failures; the module `penalty` tells why and how.
 
 mod active;
+mod bounded;
 mod decay;
 mod draw;
 mod ewma;
+mod maglev;
 mod member;
 mod penalty;
+mod ring;
 mod tried;
 mod turns;
 
 pub use active::active;
+pub use bounded::BoundedLoad;
+pub use maglev::Maglev;
+pub use ring::Ring;
 pub use tried::Tried;
 
 use draw::Draw;
