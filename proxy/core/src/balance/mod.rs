@@ -43,14 +43,20 @@ mod ewma;
 mod maglev;
 mod member;
 mod penalty;
+pub mod priority;
 mod ring;
+mod slow_start;
+mod subset;
 mod tried;
 mod turns;
+pub mod zone;
 
 pub use active::active;
 pub use bounded::BoundedLoad;
 pub use maglev::Maglev;
 pub use ring::Ring;
+pub use slow_start::SlowStart;
+pub use subset::SubsetIndex;
 pub use tried::Tried;
 
 use draw::Draw;
