@@ -10,9 +10,11 @@
 //! whoever has waited long is sent away ("adaptive LIFO" and CoDel's
 //! time limit, from Facebook's "Fail at Scale", ACM Queue 13(8), 2015).
 
+mod adaptive;
 mod level;
 mod queue;
 
+pub use adaptive::{Adaptive, AdaptiveConfig, Priority};
 pub use level::{Joined, Left, Level};
 pub use queue::{Queue, STANDING, Ticket};
 

@@ -12,7 +12,7 @@ const LOW_BITS: u32 = 14;
 /// Everything from 2³⁶ ns (69 s) up shares the last one.
 const HIGH_BITS: u32 = 36;
 /// Bucket 0, then eight per doubling, then the last one.
-const BUCKETS: usize = ((HIGH_BITS - LOW_BITS) << SUB_BITS) as usize + 2;
+pub(crate) const BUCKETS: usize = ((HIGH_BITS - LOW_BITS) << SUB_BITS) as usize + 2;
 /// Half of the window.
 const HALF: Duration = Duration::from_secs(5);
 /// How long a computed value is good for.
@@ -117,7 +117,7 @@ impl RecentQuantile {
 
 /// The bucket of a value: the position of its highest bit, and the three bits below that.
 #[inline]
-fn bucket(nanos: u64) -> usize {
+pub(crate) fn bucket(nanos: u64) -> usize {
     if nanos < 1 << LOW_BITS {
         return 0;
     }
@@ -130,7 +130,7 @@ fn bucket(nanos: u64) -> usize {
 }
 
 /// The lowest value above a bucket, which for the last one is its lower end.
-fn upper_end(bucket: usize) -> u64 {
+pub(crate) fn upper_end(bucket: usize) -> u64 {
     if bucket == BUCKETS - 1 {
         return 1 << HIGH_BITS;
     }
