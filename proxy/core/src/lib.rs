@@ -20,6 +20,7 @@ pub mod outlier;
 pub mod quantile;
 pub mod rate;
 pub mod retry;
+pub mod route;
 mod slots;
 mod time;
 
