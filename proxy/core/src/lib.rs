@@ -15,6 +15,7 @@ pub mod balance;
 pub mod breaker;
 pub mod budget;
 pub mod hash;
+pub mod health;
 pub mod limit;
 pub mod outlier;
 pub mod quantile;
