@@ -7,15 +7,18 @@
 //!
 //! | per worker, `&mut self` | per proxy, shared atomics, `&self` |
 //! | --- | --- |
-//! | [`balance::Balancer`], [`quantile::RecentQuantile`], [`limit::Queue`] (under a lock of its owner) | [`outlier::Outlier`], [`budget::RetryBudget`], [`limit::Level`] |
+//! | [`balance::Balancer`], [`quantile::RecentQuantile`], [`hedge::Hedging`], [`limit::Queue`] (under a lock of its owner), [`health::Check`] (on the one thread that checks) | [`outlier::Outlier`], [`breaker::Breaker`], [`budget::RetryBudget`], [`rate::Bucket`], [`rate::Keyed`], [`limit::Level`], [`limit::Adaptive`] |
 //!
-//! [`retry`] is a pure decision without state.
+//! Built once a snapshot and never changed: [`route::Table`], [`route::Split`], [`balance::Ring`], [`balance::Maglev`],
+//! [`balance::SubsetIndex`]. Pure decisions without state: [`retry`], [`hedge::decide`], [`balance::zone`],
+//! [`balance::priority`], [`balance::SlowStart`].
 
 pub mod balance;
 pub mod breaker;
 pub mod budget;
 pub mod hash;
 pub mod health;
+pub mod hedge;
 pub mod limit;
 pub mod outlier;
 pub mod quantile;

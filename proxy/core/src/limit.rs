@@ -9,6 +9,8 @@
 //! nobody wants. From then on the newest is served first, which has a caller who has waited for next to nothing, and
 //! whoever has waited long is sent away ("adaptive LIFO" and CoDel's
 //! time limit, from Facebook's "Fail at Scale", ACM Queue 13(8), 2015).
+//!
+//! [`Adaptive`] learns how much that is where nobody knows it.
 
 mod adaptive;
 mod level;

@@ -34,6 +34,12 @@
 //! for the few more peaks that come with more requests.
 //!
 //! Both multiply an endpoint's requests by a penalty for recent failures; the module `penalty` tells why and how.
+//!
+//! # Who gets how much
+//! Zones, priorities, localities and slow start are settled beforehand, too, as weights: [`zone::shares`] and
+//! [`priority::loads`] say what each group gets, [`priority::scale_weights`] and [`SlowStart::weights`] make weights of it
+//! for [`Balancer::rebuild`]. [`SubsetIndex`] finds the endpoints that have certain labels. [`Ring`] and [`Maglev`] pick
+//! by a key instead, for all workers alike; how full an endpoint may be is said by [`BoundedLoad`].
 
 mod active;
 mod bounded;

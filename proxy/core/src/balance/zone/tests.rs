@@ -1,3 +1,6 @@
+use super::super::Policy;
+use super::super::priority::scale_weights;
+use super::super::sim::{Answer, Rule, Sim};
 use super::*;
 
 fn zones(of: &[(f64, f64)]) -> Vec<Zone> {
@@ -78,5 +81,31 @@ fn load_is_even_over_all_callers() {
         for (zone, load) in load.iter().enumerate() {
             assert!((load - of[zone].0 / capacity).abs() < 1e-9, "seed {seed}: zone {zone} has {load}");
         }
+    }
+}
+
+/// Through the balancer: the local zone has lost half of its endpoints, so three fifths of its requests stay, and
+/// the rest goes evenly to the other two. With each policy, as the zones answer equally fast.
+#[test]
+fn traffic_follows_the_shares() {
+    for policy in [Policy::PeakEwma, Policy::LeastRequest, Policy::RoundRobin, Policy::Random] {
+        let weights = [1; 12];
+        let usable = |index: usize| index > 1;
+        let zone_of = |index: usize| index / 4;
+        let mut list = Vec::new();
+        shares(&zones(&[(2.0, 0.0), (4.0, 0.0), (4.0, 0.0)]), Some(0), 10, &mut list).expect("by zones");
+        assert!(close(&list, &[0.6, 0.2, 0.2]), "{list:?}");
+        let mut scaled = Vec::new();
+        scale_weights(&weights, zone_of, usable, &list, &mut scaled);
+        let rule: Rule = Box::new(|_, _, rng| Answer::Ok(8.0 + 4.0 * rng.f64()));
+        let mut sim = Sim::new(12, policy, &scaled, rule);
+        sim.run(2_000.0, 5.0);
+        sim.run(2_000.0, 20.0);
+        for (zone, share) in list.iter().enumerate() {
+            let got: f64 = (zone * 4..zone * 4 + 4).map(|index| sim.share(index)).sum();
+            println!("{policy:?}: zone {zone} gets {got:.3}");
+            assert!((got - share).abs() < 0.05, "{policy:?}: {got} for {share}");
+        }
+        assert_eq!(sim.picks[..2], [0, 0], "those that are out get nothing");
     }
 }
