@@ -33,6 +33,8 @@ pub enum Unzoned {
 /// Where nothing is known of the callers (all `callers` are 0), they're taken to be spread evenly over the zones that
 /// have endpoints.
 ///
+/// Not for a service in panic: there nobody knows where capacity is, and all endpoints get traffic by weight.
+///
 /// # Errors
 /// [`Unzoned`] tells why all endpoints should get traffic by weight alone; `shares` says what that comes to.
 pub fn shares(

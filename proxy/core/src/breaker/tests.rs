@@ -112,6 +112,17 @@ fn a_bad_probe_opens_it_again_and_a_cancelled_one_makes_room_for_the_next() {
 }
 
 #[test]
+fn what_opened_it_is_forgotten_even_within_the_window() {
+    let config = BreakerConfig { reset: Duration::from_millis(500), ..BreakerConfig::default() };
+    let breaker = breaker(config);
+    (0..19).for_each(|_| assert_eq!(call(&breaker, at(0), Outcome::Failure), None));
+    assert_eq!(call(&breaker, at(0), Outcome::Failure), Some(Change::Opened));
+    assert_eq!(call(&breaker, at(502), Outcome::Success), Some(Change::Closed));
+    assert_eq!(call(&breaker, at(503), Outcome::Failure), None);
+    assert_eq!(breaker.window(at(503)), (1, 1));
+}
+
+#[test]
 fn a_slow_probe_is_a_bad_one() {
     let config = BreakerConfig {
         consecutive_failures: 1,

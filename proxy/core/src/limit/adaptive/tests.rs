@@ -61,6 +61,20 @@ fn follows_a_service_that_becomes_smaller_slower_or_faster() {
     }
 }
 
+/// Three times slower by itself, the service looks overloaded, and the limit falls to next to nothing. That is what brings
+/// the next probe forward, which would be due in half a minute.
+#[test]
+fn a_fallen_limit_is_looked_into_early() {
+    let mut sim = Sim::new(9, 40, 50.0, Work::Exponential);
+    sim.run(NORMAL_3X, 30.0);
+    sim.millis = 150.0;
+    sim.run(NORMAL_3X, 10.0);
+    let tally = sim.run(NORMAL_3X, 15.0);
+    let share = tally.goodput() / sim.capacity();
+    println!("goodput {share:.3}, limit {:.1}", tally.limit());
+    assert!(share >= 0.9, "{tally:?}");
+}
+
 /// Each priority alone would fill the service: the high one is served, at the cost of the others.
 #[test]
 fn who_matters_most_is_turned_away_last() {
