@@ -18,12 +18,14 @@ pub(super) struct Member {
     pub(super) silent_since: Tick,
     pub(super) ewma: PeakEwma,
     pub(super) penalty: Penalty,
-    /// Mean weight of the active endpoints ÷ this one's: 1 when all weights are equal.
+    /// Mean weight of the active endpoints ÷ this one's: 1 when all weights are equal. [`Member::INACTIVE`] where it
+    /// isn't active.
     pub(super) lightness: f64,
 }
 
 impl Member {
     pub(super) const GONE: u32 = u32::MAX;
+    pub(super) const INACTIVE: f64 = 0.0;
 
     pub(super) fn new(index: u32, weight: u32) -> Self {
         Self {
@@ -36,6 +38,12 @@ impl Member {
             penalty: Penalty::default(),
             lightness: 1.0,
         }
+    }
+
+    /// Whether it may be picked.
+    #[inline]
+    pub(super) fn is_active(&self) -> bool {
+        self.lightness > Self::INACTIVE
     }
 
     /// The requests in flight as load, 1 for an idle endpoint. In-flight requests count by weight, so that a heavy

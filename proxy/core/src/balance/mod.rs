@@ -38,14 +38,16 @@
 //! # Who gets how much
 //! Zones, priorities, localities and slow start are settled beforehand, too, as weights: [`zone::shares`] and
 //! [`priority::loads`] say what each group gets, [`priority::scale_weights`] and [`SlowStart::weights`] make weights of it
-//! for [`Balancer::rebuild`]. [`SubsetIndex`] finds the endpoints that have certain labels. [`Ring`] and [`Maglev`] pick
-//! by a key instead, for all workers alike; how full an endpoint may be is said by [`BoundedLoad`].
+//! for [`Balancer::rebuild`]. [`SubsetIndex`] finds the endpoints that have certain labels. [`Ring`] and [`Maglev`] name
+//! an endpoint for a key instead, the same in all proxies, and [`Balancer::pick_for`] picks it if it's active and not
+//! fuller than [`BoundedLoad`] allows.
 
 mod active;
 mod bounded;
 mod decay;
 mod draw;
 mod ewma;
+mod keyed;
 mod maglev;
 mod member;
 mod penalty;
@@ -59,6 +61,7 @@ pub mod zone;
 
 pub use active::active;
 pub use bounded::BoundedLoad;
+pub use keyed::HashTable;
 pub use maglev::Maglev;
 pub use ring::Ring;
 pub use slow_start::SlowStart;
@@ -125,6 +128,10 @@ pub struct Balancer {
     slots: Vec<u32>,
     /// Slots that may be picked.
     active: Vec<u32>,
+    /// The sum of their weights.
+    active_weight: u64,
+    /// Attempts in flight at all endpoints, those which left included.
+    in_flight: u64,
     /// Draws a position in `active`.
     draw: Draw,
     /// Takes turns over the positions in `active`.
@@ -156,6 +163,8 @@ impl Balancer {
             free: Vec::new(),
             slots: Vec::new(),
             active: Vec::new(),
+            active_weight: 0,
+            in_flight: 0,
             draw: Draw::default(),
             turns: Turns::default(),
             typical: ewma::DEFAULT_NANOS,
@@ -223,6 +232,7 @@ impl Balancer {
     /// Costs time in proportion to their number: call it when an ejection begins or ends, not per request.
     pub fn set_active(&mut self, indices: impl IntoIterator<Item = u32>, rng: &mut fastrand::Rng) {
         let Self { members, slots, active, .. } = self;
+        members.iter_mut().for_each(|member| member.lightness = Member::INACTIVE);
         active.clear();
         active.extend(
             indices
@@ -236,6 +246,7 @@ impl Balancer {
             let member = &mut members[*slot as usize];
             member.lightness = sum / active.len() as f64 / f64::from(member.weight);
         }
+        self.active_weight = weights.iter().map(|weight| u64::from(*weight)).sum();
         self.draw = Draw::new(&weights);
         self.turns =
             if self.policy == Policy::RoundRobin { Turns::new(&weights, rng) } else { Turns::default() };
@@ -251,6 +262,12 @@ impl Balancer {
     #[must_use]
     pub fn in_flight(&self, index: usize) -> usize {
         self.members[self.slots[index] as usize].in_flight as usize
+    }
+
+    /// Attempts in flight at all endpoints, those which left included.
+    #[must_use]
+    pub fn total_in_flight(&self) -> u64 {
+        self.in_flight
     }
 
     /// The latency estimate for the endpoint with this index in nanoseconds, `None` before its first answer.
@@ -304,6 +321,7 @@ impl Balancer {
     pub fn started(&mut self, index: usize) -> Ticket {
         let slot = self.slots[index];
         self.members[slot as usize].in_flight += 1;
+        self.in_flight += 1;
         Ticket { slot, stage: Stage::Started }
     }
 
@@ -357,6 +375,7 @@ impl Balancer {
             (End::Failure, _) => member.penalty.failed(now),
         }
         member.in_flight = member.in_flight.saturating_sub(1);
+        self.in_flight = self.in_flight.saturating_sub(1);
         if member.in_flight == 0 && member.index == Member::GONE {
             self.free.push(slot);
         }
