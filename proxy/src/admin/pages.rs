@@ -225,7 +225,7 @@ fn explanation(admin: &Admin, url: String, authority: &str) -> Explanation {
             service.policy.panic_percent
         ));
     }
-    steps.push(format!("{:?} chooses among them, request by request", service.policy.balancing));
+    steps.push(format!("{} chooses among them, request by request", service.policy.balancing.as_str()));
     let not_candidates = (0..weights.len())
         .filter(|index| !active.contains(&(*index as u32)))
         .map(|index| NotCandidate {

@@ -90,6 +90,19 @@ pub enum Policy {
     Random,
 }
 
+impl Policy {
+    /// The word of the mesh file.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Policy::PeakEwma => "peakEwma",
+            Policy::LeastRequest => "leastRequest",
+            Policy::RoundRobin => "roundRobin",
+            Policy::Random => "random",
+        }
+    }
+}
+
 /// How an attempt ended.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub enum End {
