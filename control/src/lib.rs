@@ -2,6 +2,7 @@
 
 pub mod admin;
 pub mod app;
+#[cfg(feature = "aws")]
 mod aws;
 pub mod backoff;
 pub mod bootstrap;

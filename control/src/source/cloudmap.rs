@@ -7,6 +7,7 @@
 //! Credentials, region and endpoint are found as any AWS SDK finds them. The SDK's own retries are off: what fails is asked
 //! again with waits that grow, and meanwhile the last good endpoints stay.
 
+#[cfg_attr(not(feature = "aws"), path = "cloudmap/without.rs")]
 mod client;
 mod instance;
 mod schedule;
@@ -23,7 +24,7 @@ use tokio::time::{Instant, sleep_until};
 
 pub use self::client::CloudMap;
 use self::client::Failure;
-use self::instance::{MOST, endpoints};
+use self::instance::endpoints;
 use self::schedule::{Ask, Schedule};
 use super::{Change, Source};
 
@@ -215,5 +216,5 @@ enum Answer {
     Instances { revision: Option<i64>, endpoints: Vec<Endpoint>, notes: Vec<String> },
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "aws"))]
 mod tests;

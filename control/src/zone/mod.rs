@@ -10,6 +10,7 @@ pub mod keeper;
 mod name;
 pub mod plan;
 pub mod record;
+#[cfg_attr(not(feature = "aws"), path = "without.rs")]
 pub mod route53;
 #[cfg(test)]
 mod testing;

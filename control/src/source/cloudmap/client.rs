@@ -9,8 +9,7 @@ use aws_sdk_servicediscovery::Client;
 use aws_sdk_servicediscovery::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_servicediscovery::types::{HealthStatus, HealthStatusFilter};
 
-use super::MOST;
-use super::instance::Instance;
+use super::instance::{Instance, MOST};
 use crate::aws;
 
 /// Cloud Map.

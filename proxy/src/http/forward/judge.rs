@@ -43,10 +43,11 @@ impl Call<'_> {
             Ok(answer) => {
                 let status = answer.status();
                 let grpc_status = if self.grpc { grpc_status(answer.headers()) } else { None };
+                let against = tells_against(status, grpc_status);
                 let ejected = flight.answered(
                     now,
                     class(status, grpc_status),
-                    tells_against(status, grpc_status),
+                    against,
                     penalised(status, grpc_status),
                 );
                 if let Some(recording) = &mut self.recording {
@@ -63,7 +64,7 @@ impl Call<'_> {
                     _ => Failure::Status(status.as_u16()),
                 };
                 let verdict = if self.may_retry_on(failure) { self.verdict(failure, now) } else { None };
-                if tells_against(status, grpc_status) {
+                if against {
                     let told = verdict.is_none();
                     flight.note(answer_name(status, grpc_status), told, Words { status, grpc_status });
                 }
