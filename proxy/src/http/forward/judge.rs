@@ -44,12 +44,8 @@ impl Call<'_> {
                 let status = answer.status();
                 let grpc_status = if self.grpc { grpc_status(answer.headers()) } else { None };
                 let against = tells_against(status, grpc_status);
-                let ejected = flight.answered(
-                    now,
-                    class(status, grpc_status),
-                    against,
-                    penalised(status, grpc_status),
-                );
+                let ejected =
+                    flight.answered(now, class(status, grpc_status), against, penalised(status, grpc_status));
                 if let Some(recording) = &mut self.recording {
                     recording.attempt_answered(status, grpc_status, ejected, now);
                 }
