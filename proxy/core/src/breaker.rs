@@ -345,6 +345,17 @@ impl Breaker {
         }
     }
 
+    /// Whether [`Breaker::allow`] would let a call through now. Nothing is counted.
+    #[must_use]
+    pub fn admits(&self, now: Tick) -> bool {
+        let word = Word(self.word.load(Acquire));
+        match word.phase() {
+            Phase::Closed => true,
+            Phase::Open => now >= word.until(),
+            Phase::Probing => false,
+        }
+    }
+
     /// What it has seen.
     #[must_use]
     pub fn counts(&self) -> Counts {

@@ -123,16 +123,36 @@ impl Outlier {
         Self::with(config, now, endpoints, Arc::clone(&self.shared))
     }
 
-    fn with<'a>(
+    /// Detection for some of the endpoints of this one, at the same time: an ejection by either is one for both. The cap
+    /// counts each by its own endpoints, and who is ejected now stays so.
+    #[must_use]
+    pub fn beside<'a>(
+        &self,
         config: OutlierConfig,
-        now: Tick,
+        endpoints: impl IntoIterator<Item = (u32, &'a Arc<EndpointHealth>)>,
+    ) -> Self {
+        Self::bare(config, endpoints, Arc::clone(&self.shared))
+    }
+
+    fn bare<'a>(
+        config: OutlierConfig,
         endpoints: impl IntoIterator<Item = (u32, &'a Arc<EndpointHealth>)>,
         shared: Arc<Shared>,
     ) -> Self {
         let endpoints: Box<[_]> =
             endpoints.into_iter().map(|(weight, health)| (weight > 0).then(|| Arc::clone(health))).collect();
         let cap = Self::cap(endpoints.iter().flatten().count(), config.max_ejection_percent);
-        let new = Self { config, endpoints, cap, full_until: AtomicU64::new(0), shared };
+        Self { config, endpoints, cap, full_until: AtomicU64::new(0), shared }
+    }
+
+    fn with<'a>(
+        config: OutlierConfig,
+        now: Tick,
+        endpoints: impl IntoIterator<Item = (u32, &'a Arc<EndpointHealth>)>,
+        shared: Arc<Shared>,
+    ) -> Self {
+        let new = Self::bare(config, endpoints, shared);
+        let cap = new.cap;
         let mut ejected: Vec<_> =
             new.weighted().filter_map(|health| Some((health.ejected_until(now)?, health))).collect();
         ejected.sort_by_key(|(until, _)| *until);
@@ -237,12 +257,17 @@ impl Outlier {
         self.weighted().filter(|health| health.is_ejected(now)).count()
     }
 
-    /// Changes with every ejection. A worker keeps the value it read *before* it computed its active list, and
+    /// Changes with every ejection, and with [`Outlier::touch`]. A worker keeps the value it read *before* it computed its active list, and
     /// computes it again when this differs, or when [`Outlier::next_return`] is reached.
     #[inline]
     #[must_use]
     pub fn epoch(&self) -> u64 {
         self.shared.epoch.load(Acquire)
+    }
+
+    /// Has all workers compute their active lists again, because something else about the endpoints has changed.
+    pub fn touch(&self) {
+        self.shared.epoch.fetch_add(1, AcqRel);
     }
 
     /// When the next ejected endpoint comes back; `None` when none is ejected.

@@ -88,6 +88,10 @@ pub enum Policy {
     RoundRobin,
     /// At random, by weight. It doesn't look at latency or failures.
     Random,
+    /// By key, see [`Balancer::pick_for`]; what has no key as with [`Policy::Random`].
+    RingHash,
+    /// The same by Maglev's table.
+    Maglev,
 }
 
 impl Policy {
@@ -99,7 +103,15 @@ impl Policy {
             Policy::LeastRequest => "leastRequest",
             Policy::RoundRobin => "roundRobin",
             Policy::Random => "random",
+            Policy::RingHash => "ringHash",
+            Policy::Maglev => "maglev",
         }
+    }
+
+    /// Whether a key decides, where a request has one.
+    #[must_use]
+    pub fn is_by_key(self) -> bool {
+        matches!(self, Policy::RingHash | Policy::Maglev)
     }
 }
 
@@ -295,6 +307,12 @@ impl Balancer {
         self.active.iter().any(|slot| !tried.contains(*slot))
     }
 
+    /// Whether a request has tried the endpoint with this index.
+    #[must_use]
+    pub fn was_tried(&self, index: usize, tried: &Tried) -> bool {
+        tried.contains(self.slots[index])
+    }
+
     /// The index of the endpoint for the next attempt: one that wasn't tried where there is one, else any active
     /// one; `None` when no endpoint is active.
     ///
@@ -324,7 +342,7 @@ impl Balancer {
                 return Some(self.index(self.better(now, self.active[first], self.active[second])));
             }
             Policy::RoundRobin => self.turns.next(),
-            Policy::Random => self.draw.one(rng),
+            Policy::Random | Policy::RingHash | Policy::Maglev => self.draw.one(rng),
         };
         Some(self.index(self.active[position]))
     }
@@ -440,7 +458,7 @@ impl Balancer {
     fn pick_untried(&self, now: Tick, rng: &mut fastrand::Rng, tried: &Tried) -> Option<u32> {
         let first = self.draw_untried(rng, |slot| tried.contains(slot))?;
         match self.policy {
-            Policy::RoundRobin | Policy::Random => Some(first),
+            Policy::RoundRobin | Policy::Random | Policy::RingHash | Policy::Maglev => Some(first),
             Policy::PeakEwma | Policy::LeastRequest => {
                 let second = self.draw_untried(rng, |slot| slot == first || tried.contains(slot));
                 Some(second.map_or(first, |second| self.better(now, first, second)))
