@@ -88,6 +88,9 @@ pub struct ServiceSummary {
     pub endpoints: usize,
     /// How many of them are ejected.
     pub ejected: usize,
+    /// How many of them are unhealthy by active health checks.
+    #[serde(default)]
+    pub unhealthy: usize,
     /// Its traffic goes straight through, without policy: see `POST /bypass`.
     #[serde(default)]
     pub bypassed: bool,
@@ -158,7 +161,7 @@ pub struct EndpointSummary {
     /// Its zone.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub zone: Option<String>,
-    /// `active`, `ejected`, or `draining` (weight 0).
+    /// `active`, `ejected`, `unhealthy` (by its health check), `draining` (weight 0), or `left out`: it has not the labels that the service is narrowed to.
     pub state: String,
     /// For an ejected one: seconds until it comes back.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -176,10 +179,73 @@ pub struct EndpointSummary {
     pub attempts: u64,
     /// Attempts that got no answer, a 5xx, or an answer that broke off.
     pub failures: u64,
+    /// Its level; the lowest number is used first.
+    #[serde(default)]
+    pub priority: u32,
+    /// Its part of the requests that no key leads elsewhere, as weights, health, priorities, zones and slow start have it
+    /// now, in percent. Policies that look at latency or load go by it on an even service only. Absent: it is left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub share_percent: Option<f64>,
+    /// How much of its weight counts while it is new or well again, in percent; absent: all of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slow_start_percent: Option<f64>,
+    /// What active health checks say; absent: the service has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub health: Option<HealthSummary>,
+}
+
+/// What active health checks say of an endpoint in [`EndpointSummary`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct HealthSummary {
+    /// `unknown`, `healthy` or `unhealthy`.
+    pub state: String,
+    /// When the last check ended; absent: none has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub checked_seconds_ago: Option<f64>,
+    /// Why the last check was bad; absent: it was good, or there was none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
+    /// Checks so far.
+    pub checks: u64,
+    /// Those of them that were bad.
+    pub failures: u64,
+}
+
+/// `GET /health`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct HealthPage {
+    /// The process runs: what answers is live.
+    pub live: bool,
+    /// Whether the proxy takes new work.
+    pub ready: bool,
+    /// Why not; empty when it does.
+    pub reasons: Vec<String>,
+    /// The app behind this proxy, once for each `--register`.
+    pub apps: Vec<AppHealth>,
+}
+
+/// The app in [`HealthPage`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AppHealth {
+    /// The service that it is registered as.
+    pub service: String,
+    /// Where it listens.
+    pub port: u16,
+    /// The page that is asked for; absent: it is enough that it accepts a connection.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
+    /// `unknown`, `healthy` or `unhealthy`.
+    pub state: String,
+    /// Why the last check was bad; absent: it was good, or there was none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
 }
 
 /// `GET /explain?url=`: what would become of a request.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Explanation {
     /// The URL that was asked about.
@@ -189,6 +255,9 @@ pub struct Explanation {
     /// The service; absent when there is none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub service: Option<String>,
+    /// The status with which the proxy answers itself, because a route says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub answered: Option<u16>,
     /// The endpoints that it could go to now.
     pub candidates: Vec<SocketAddr>,
     /// The others, and why not.

@@ -14,6 +14,6 @@ pub mod schema;
 pub mod vip;
 
 pub use mesh_file::words::nearest;
-pub use mesh_file::{Loaded, Problem, Problems, load, parse};
+pub use mesh_file::{Loaded, Problem, Problems, header_kept_from_rules, load, parse};
 pub use model::{Mesh, Service};
 pub use schema::{generate as generate_json_schema, json_schema};

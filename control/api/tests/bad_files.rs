@@ -129,14 +129,6 @@ const IN_SERVICE: &[(&str, &str, &[&str])] = &[
     ),
     ("    tls: ~", "5:5", &["not yet", "TLS between proxies"]),
     ("    ingressPortOverride: 8080", "5:5", &["not yet"]),
-    (
-        "    clientAliases: [{ port: 80, testTrafficRules: { header: {} } }]",
-        "5:33",
-        &["not yet: this version does not do test traffic rules"],
-    ),
-    ("    loadBalancing: { policy: maglev }", "5:30", &["not yet"]),
-    ("    loadBalancing: { zoneAware: true }", "5:22", &["not yet"]),
-    ("    routes: []", "5:5", &["not yet"]),
 ];
 
 #[test]

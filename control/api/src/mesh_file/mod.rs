@@ -26,6 +26,7 @@ pub use problem::{Problem, Problems};
 pub use value::parse_value;
 
 use self::check::Finding;
+pub use self::semantics::header_kept_from_rules;
 use self::semantics::{Located, Named};
 use self::tree::{Content, Node, Scalar};
 use crate::vip::VipRange;

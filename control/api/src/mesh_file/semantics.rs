@@ -1,5 +1,9 @@
 //! What a schema can't say: names that must be unique or must exist, and values that must fit each other.
 
+mod balancing;
+mod guards;
+mod routes;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -10,6 +14,8 @@ use super::words::nearest;
 use super::{Options, Problem};
 use crate::Service;
 use crate::model::{AttemptTimeout, DnsRecordType, Endpoint, Endpoints, PathMatch, Seconds, TextMatch};
+
+pub use routes::header_kept_from_rules;
 
 /// A service and where it was written.
 pub(super) struct Located<'a> {
@@ -50,12 +56,17 @@ impl Located<'_> {
 pub(super) fn check(services: &[Located<'_>], named: &[Named<'_>], options: &Options) -> Vec<Problem> {
     let mut problems = Vec::new();
     let names: BTreeSet<&str> = named.iter().map(|n| n.name).collect();
+    let protocols =
+        services.iter().map(|l| (l.service.discovery_name.as_str(), l.service.app_protocol)).collect();
     for located in services {
         name(located, &mut problems);
         aliases(located, &mut problems);
         endpoints(located, options, &mut problems);
         durations(located, &mut problems);
         references(located, &names, &mut problems);
+        balancing::check(located, &mut problems);
+        guards::check(located, &mut problems);
+        routes::check(located, &protocols, &mut problems);
         patterns(located, &mut problems);
     }
     unique_names(named, &mut problems);
@@ -220,12 +231,17 @@ fn references(located: &Located<'_>, names: &BTreeSet<&str>, problems: &mut Vec<
     if let Some(service) = fallback.and_then(|f| f.service.as_ref()) {
         exists(service, &[Step::Key("circuitBreaker"), Step::Key("fallback"), Step::Key("service")]);
     }
+    let exposed = located.service.ingress.iter().flat_map(|ingress| &ingress.expose).enumerate();
+    for (i, service) in exposed {
+        exists(service, &[Step::Key("ingress"), Step::Key("expose"), Step::Index(i)]);
+    }
 }
 
 /// Regular expressions must compile.
 fn patterns(located: &Located<'_>, problems: &mut Vec<Problem>) {
     let mut compiles = |regex: &str, steps: &[Step<'_>]| {
-        if let Err(error) = Regex::new(regex) {
+        // By itself, and as it is used: for the whole text.
+        if let Err(error) = Regex::new(regex).and_then(|_| Regex::new(&format!("^(?:{regex})$"))) {
             problems.push(located.problem(steps, format!("not a regular expression: {error}"), None));
         }
     };

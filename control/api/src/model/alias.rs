@@ -23,11 +23,11 @@ pub struct ClientAlias {
 
     /// Service Connect's rule for sending test traffic to the new side of a blue-green deployment. Default: none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(extend("x-not-yet" = "test traffic rules"))]
     pub test_traffic_rules: Option<TestTrafficRules>,
 }
 
-/// Which requests are test traffic.
+/// Which requests are test traffic: they go to endpoints with `deployment: test` in their `metadata`, which get no others.
+/// While there are none of these, they go where all requests go.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct TestTrafficRules {

@@ -68,6 +68,11 @@ pub struct Endpoint {
     #[schemars(length(min = 1, max = 256))]
     pub zone: Option<String>,
 
+    /// Its level, 0 to 127: endpoints of a higher number get what those of the lower ones can't carry. Default 0.
+    #[serde(default, skip_serializing_if = "super::is_default")]
+    #[schemars(range(max = 127))]
+    pub priority: u32,
+
     /// Labels, e.g. `version: v1`, by which `loadBalancing.subset` chooses. Default: none.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub metadata: BTreeMap<String, String>,
@@ -77,7 +82,7 @@ impl Endpoint {
     /// An endpoint of weight 1, in no zone.
     #[must_use]
     pub const fn new(address: SocketAddr) -> Self {
-        Self { address, weight: 1, zone: None, metadata: BTreeMap::new() }
+        Self { address, weight: 1, zone: None, priority: 0, metadata: BTreeMap::new() }
     }
 
     /// Why nobody can be called at this address, in words; `None` where somebody can. Addresses in `vips` stand for

@@ -5,7 +5,8 @@ use serde::{Deserialize, Serialize};
 
 use super::Seconds;
 
-/// An active health check: exactly one of `http`, `grpc` and `tcp`.
+/// An active health check: exactly one of `http`, `grpc` and `tcp`. Each proxy asks for itself. An endpoint that nobody has
+/// asked yet gets traffic; one that is unhealthy gets none, unless so few are left that `panicPercent` holds.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct HealthCheck {
@@ -29,6 +30,16 @@ pub struct HealthCheck {
     #[schemars(extend("minimum" = 0.1, "maximum" = 3600))]
     pub timeout_seconds: Seconds,
 
+    /// How much chance adds to the interval or takes from it, in percent, 0 to 50, so that proxies don't check together.
+    /// Default 10.
+    #[schemars(range(max = 50))]
+    pub jitter_percent: u32,
+
+    /// The port to ask, 1 to 65535. Default: the endpoint's own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 65535))]
+    pub port: Option<u16>,
+
     /// Good checks in a row that make an endpoint healthy, 1 to 100. Default 2 (Envoy's usual).
     #[schemars(range(min = 1, max = 100))]
     pub healthy_threshold: u32,
@@ -46,6 +57,8 @@ impl Default for HealthCheck {
             tcp: None,
             interval_seconds: Seconds::new(30),
             timeout_seconds: Seconds::new(5),
+            jitter_percent: 10,
+            port: None,
             healthy_threshold: 2,
             unhealthy_threshold: 2,
         }
@@ -64,6 +77,16 @@ pub struct HttpHealthCheck {
     #[serde(default = "ok")]
     #[schemars(length(min = 1), inner(range(min = 100, max = 599)))]
     pub status: Vec<u16>,
+
+    /// The `Host` to ask with. Default: the endpoint's address.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1))]
+    pub host: Option<String>,
+
+    /// What the first 64 KiB of the body must contain. Default: anything.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1))]
+    pub body: Option<String>,
 }
 
 fn ok() -> Vec<u16> {

@@ -6,11 +6,13 @@
 //!
 //! Names are Amazon ECS Service Connect's where it has them, so that its JSON can be pasted in.
 
+mod access;
 mod alias;
 mod balancing;
 mod breaker;
 mod endpoints;
 mod health;
+mod ingress;
 mod limits;
 mod outlier;
 mod retry;
@@ -26,14 +28,16 @@ mod tests;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use access::{Access, ApiKey, Jwks, Jwt, JwtAlgorithm};
 pub use alias::{ClientAlias, HeaderValueMatch, TestTrafficHeader, TestTrafficRules};
-pub use balancing::{BalancingPolicy, HashOn, Hedge, LoadBalancing};
-pub use breaker::{CircuitBreaker, Fallback};
+pub use balancing::{BalancingPolicy, HashCookie, HashOn, Hedge, LoadBalancing};
+pub use breaker::{CircuitBreaker, EndpointBreaker, Fallback};
 pub use endpoints::{
     CloudMapSource, DnsRecordType, DnsSource, Endpoint, Endpoints, MAX_WEIGHT, RegisteredSource,
 };
 pub use health::{GrpcHealthCheck, HealthCheck, HttpHealthCheck, TcpHealthCheck};
-pub use limits::{AdaptiveConcurrency, Limits, RateLimit, RateLimitKey};
+pub use ingress::Ingress;
+pub use limits::{AdaptiveConcurrency, Limits, Priority, RateLimit, RateLimitKey, Side};
 pub use outlier::OutlierDetection;
 pub use retry::{Backoff, Retry, RetryBudget, RetryConditions, RetryOn};
 pub use routes::{

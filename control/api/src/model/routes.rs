@@ -5,12 +5,20 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{AttemptTimeout, Retry, RetryOn, Seconds, Timeout};
+use super::{AttemptTimeout, HashOn, Priority, RateLimit, Retry, RetryOn, Seconds, Timeout};
 
 /// One rule. The first whose `match` fits a request decides; a request that none fits goes to the service itself.
+///
+/// At most one of `to`, `redirect` and `respond` is set. Where a route leads to another service, that service's timeouts,
+/// retries, balancing, limits and breaker hold, with the route's own over them; its own routes are not looked at.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Route {
+    /// What metrics, traces and `/explain` call it. Default: its place in the list, from 0.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 64))]
+    pub name: Option<String>,
+
     /// Which requests. Default: all.
     #[serde(rename = "match")]
     pub matches: RouteMatch,
@@ -18,6 +26,11 @@ pub struct Route {
     /// Where they go, by weight. Default: the service itself.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub to: Vec<RouteTarget>,
+
+    /// What keeps a caller with one of several targets: the same value goes to the same target for as long as the weights
+    /// stay. A cookie is set where there is none. Default: each request is drawn anew.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub split_by: Option<HashOn>,
 
     /// Timeouts that differ from the service's, key by key. Default: the service's.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -43,6 +56,18 @@ pub struct Route {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fault: Option<Fault>,
 
+    /// Rate limits beside those of the service, for this route's requests alone. Default: none.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub rate_limit: Vec<RateLimit>,
+
+    /// Who is turned away last when adaptive concurrency sheds load: `low`, `normal` or `high`. Default: `normal`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub priority: Option<Priority>,
+
+    /// Needs neither key nor token, whatever the service's `access` says. Default false.
+    #[serde(skip_serializing_if = "super::is_default")]
+    pub public: bool,
+
     /// Answers with a redirect. Default: none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub redirect: Option<Redirect>,
@@ -59,6 +84,11 @@ pub struct RouteMatch {
     /// The path. Default: any.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub path: Option<PathMatch>,
+
+    /// Hosts, without their port and whatever the case: a name, or `*.` and a name for all names below it. Default: any.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(inner(regex(pattern = r"^(\*\.)?[A-Za-z0-9_\[\]:.-]+$")))]
+    pub hosts: Vec<String>,
 
     /// The method, in capitals. Default: any.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -82,6 +112,8 @@ pub enum PathMatch {
     Prefix(String),
     /// This path alone.
     Exact(String),
+    /// Segments, of which `{name}` stands for any one, and `{*name}` at the end for all that follow: `/users/{id}/cart`.
+    Template(String),
     /// A regular expression that fits the whole path.
     Regex(String),
 }
@@ -104,8 +136,12 @@ pub enum TextMatch {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct RouteTarget {
-    /// The `discoveryName` of the service. Required.
+    /// The `discoveryName` of the service; it may be the route's own. Required.
     pub service: String,
+
+    /// Only endpoints that have all of these labels in their `metadata`, e.g. `version: v2`. Default: as the service says.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub subset: BTreeMap<String, String>,
 
     /// Its share against the other targets, 0 to 1000000. Default 1.
     #[serde(default = "one")]
@@ -192,11 +228,12 @@ impl RouteRetry {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Rewrite {
-    /// Takes the place of the prefix that matched. Default: the path stays.
+    /// Takes the place of the prefix that matched, or of the exact path. Default: the path stays.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub prefix: Option<String>,
 
-    /// Takes the place of the whole path. Default: the path stays.
+    /// Takes the place of the whole path; where the route matches a template, `{name}` is what the name stood for.
+    /// Default: the path stays.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub path: Option<String>,
 
@@ -205,7 +242,7 @@ pub struct Rewrite {
     pub host: Option<String>,
 }
 
-/// Changes to the headers of requests and responses.
+/// Changes to the headers of requests and responses. On the way back they hold for the proxy's own answers too.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct RouteHeaders {
@@ -259,6 +296,10 @@ pub struct Fault {
     /// Answers with an error instead. Default: none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub abort: Option<Abort>,
+
+    /// Only for requests that have this header, whatever its value. Default: all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub only_with_header: Option<String>,
 }
 
 /// A delay made on purpose.
@@ -278,7 +319,7 @@ pub struct Delay {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Abort {
-    /// The HTTP status, 200 to 599. Required.
+    /// The HTTP status, 200 to 599; a gRPC caller gets the gRPC status that stands for it. Required.
     #[schemars(range(min = 200, max = 599))]
     pub status: u16,
 

@@ -8,8 +8,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    CircuitBreaker, ClientAlias, Endpoints, HealthCheck, Hedge, Limits, LoadBalancing, OutlierDetection,
-    RateLimit, Retry, RetryConditions, Route, Timeout, Tls,
+    Access, CircuitBreaker, ClientAlias, Endpoints, HealthCheck, Hedge, Ingress, Limits, LoadBalancing,
+    OutlierDetection, RateLimit, Retry, RetryConditions, Route, RouteHeaders, Timeout, Tls,
 };
 
 /// A service. Only its name and its endpoints are required.
@@ -62,7 +62,6 @@ pub struct Service {
 
     /// A second request beside a slow first one. Default: off.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(extend("x-not-yet" = "hedged requests"))]
     pub hedge: Option<Hedge>,
 
     /// How an endpoint is picked.
@@ -75,27 +74,37 @@ pub struct Service {
 
     /// Fails fast while the service as a whole is down. Default: off.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(extend("x-not-yet" = "circuit breakers"))]
     pub circuit_breaker: Option<CircuitBreaker>,
 
     /// Asks endpoints whether they are well. Default: off.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(extend("x-not-yet" = "active health checks"))]
     pub health_check: Option<HealthCheck>,
 
     /// Bounds on what one proxy has open to the service. Default: none; `{}` sets the defaults of its keys.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limits: Option<Limits>,
 
-    /// Rate limits on the inbound side. Default: none.
+    /// Rate limits; all of them hold. Default: none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(extend("x-not-yet" = "rate limits"))]
     pub rate_limit: Vec<RateLimit>,
 
     /// Rules that send some requests elsewhere, or change them. Default: none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(extend("x-not-yet" = "routes"))]
     pub routes: Vec<Route>,
+
+    /// Changes to the headers of all requests and responses; a route's own come after them. Default: none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub headers: Option<RouteHeaders>,
+
+    /// Who may call, by API key or token, asked where requests come in: at the ingress that the service is, and in the proxy
+    /// in front of its app. Default: anybody.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub access: Option<Access>,
+
+    /// Which services of the mesh can be reached through this one by their names, where it is an ingress
+    /// (`bowline-proxy run --ingress NAME=ADDR`). Default: none; its routes alone lead into the mesh.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ingress: Option<Ingress>,
 
     /// TLS between proxies, in Service Connect's words. Default: off.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -125,6 +134,9 @@ impl Service {
             limits: None,
             rate_limit: Vec::new(),
             routes: Vec::new(),
+            headers: None,
+            access: None,
+            ingress: None,
             tls: None,
         }
     }
@@ -164,6 +176,17 @@ impl Service {
             Some(declared) => declared,
             None => detected,
         }
+    }
+
+    /// The services that its requests may go to beside itself: by its routes, as copies, while its breaker is open, or by
+    /// their names where it is an ingress.
+    pub fn leads_to(&self) -> impl Iterator<Item = &str> {
+        let targets = self.routes.iter().flat_map(|route| &route.to).map(|target| target.service.as_str());
+        let mirrors = self.routes.iter().filter_map(|route| Some(route.mirror.as_ref()?.service.as_str()));
+        let fallback = self.circuit_breaker.as_ref().and_then(|breaker| breaker.fallback.as_ref());
+        let fallback = fallback.and_then(|fallback| fallback.service.as_deref());
+        let exposed = self.ingress.iter().flat_map(|ingress| &ingress.expose).map(String::as_str);
+        targets.chain(mirrors).chain(fallback).chain(exposed)
     }
 
     /// See [`super::Mesh::resolve_names`].
