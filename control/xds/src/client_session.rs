@@ -37,7 +37,7 @@ const COMPLAINT_BYTES: usize = 4096;
 pub enum Subscription {
     /// All services of its namespace.
     Namespace,
-    /// These, by `discoveryName`.
+    /// These, by `discoveryName`, and those that their routes and fallbacks lead to.
     Services(BTreeSet<String>),
 }
 
@@ -103,10 +103,7 @@ impl ClientSession {
     /// A new stream has opened: what to send first. What was under way on an older one is lost.
     pub fn connected(&mut self) -> Vec<DeltaDiscoveryRequest> {
         self.asked = [const { None }; 4];
-        let clusters = match &self.subscription {
-            Subscription::Namespace => BTreeSet::new(),
-            Subscription::Services(names) => names.clone(),
-        };
+        let clusters = self.named();
         let mut requests = Vec::new();
         // Nobody asked for is not everybody: no list would mean that.
         if self.subscription == Subscription::Namespace || !clusters.is_empty() {
@@ -151,6 +148,7 @@ impl ClientSession {
         }
         step.changed = self.reckon(resource_type, &touched);
         // What is new is asked for before the old is acknowledged, so that nothing comes in between.
+        step.requests.extend(self.ask_clusters(&mut step.changed));
         step.requests.extend(self.ask(ResourceType::Endpoint));
         step.requests.extend(self.ask(ResourceType::Route));
         let complaint = (!step.rejected.is_empty()).then(|| complaint(&step.rejected));
@@ -341,6 +339,41 @@ impl ClientSession {
         };
         self.asked[resource_type.index()] = Some(names);
         request
+    }
+
+    /// The services that are asked for by name.
+    fn named(&self) -> BTreeSet<String> {
+        let Subscription::Services(names) = &self.subscription else { return BTreeSet::new() };
+        let mut all = names.clone();
+        let mut new: Vec<String> = names.iter().cloned().collect();
+        while let Some(kept) = new.pop().map(|name| self.store.clusters.get(&name)) {
+            let led_to = kept.iter().flat_map(|kept| kept.value.service.leads_to());
+            new.extend(led_to.filter(|name| all.insert((*name).to_owned())).map(str::to_owned));
+        }
+        all
+    }
+
+    /// Asks for the services that those asked for lead to, and lets go of those that none does any more.
+    fn ask_clusters(&mut self, changed: &mut BTreeSet<String>) -> Option<DeltaDiscoveryRequest> {
+        if self.subscription == Subscription::Namespace {
+            return None;
+        }
+        let wanted = self.named();
+        let asked = self.asked[ResourceType::Cluster.index()].as_ref().filter(|asked| **asked != wanted)?;
+        let gone: BTreeSet<String> = asked.difference(&wanted).cloned().collect();
+        let request = DeltaDiscoveryRequest {
+            type_url: ResourceType::Cluster.type_url().to_owned(),
+            resource_names_subscribe: wanted.difference(asked).cloned().collect(),
+            resource_names_unsubscribe: gone.iter().cloned().collect(),
+            ..DeltaDiscoveryRequest::default()
+        };
+        for name in &gone {
+            self.store.remove(ResourceType::Cluster, name);
+            self.rejected.remove(&(ResourceType::Cluster, name.clone()));
+        }
+        self.asked[ResourceType::Cluster.index()] = Some(wanted);
+        changed.extend(self.reckon(ResourceType::Cluster, &gone));
+        Some(request)
     }
 
     /// Asks for what others name, and for nothing else any more; `None` where that is asked for already.

@@ -1,16 +1,21 @@
 //! From the model to resources: what each kind of client gets of a service.
 
+pub(crate) mod around;
 pub(crate) mod bowline;
 pub(crate) mod common;
 pub(crate) mod envoy;
 pub(crate) mod grpc;
 pub(crate) mod load;
+pub(crate) mod matching;
+pub(crate) mod policy;
 
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
-use envoy_types::pb::envoy::config::route::v3::Route;
+use envoy_types::pb::envoy::config::route::v3::VirtualHost;
 
+use self::around::Around;
+use self::envoy::filters::Filters;
 use crate::kind::ClientKind;
 use crate::resource::Resource;
 use crate::world::ServiceState;
@@ -20,6 +25,8 @@ use crate::world::ServiceState;
 pub(crate) struct Encoded {
     /// What was encoded.
     pub(crate) state: Arc<ServiceState>,
+    /// What of other services was looked at for it.
+    pub(crate) around: Around,
     /// Its resources.
     pub(crate) resources: Vec<Arc<Resource>>,
     /// Its part of what is served for all services together.
@@ -32,17 +39,29 @@ pub(crate) struct Host {
     pub(crate) dns_name: String,
     pub(crate) port: u16,
     pub(crate) vip: Option<Ipv4Addr>,
-    pub(crate) routes: Vec<Route>,
+    /// Its routes and all else; name and domains are still missing.
+    pub(crate) host: VirtualHost,
+    /// The filters that it needs.
+    pub(crate) filters: Filters,
+    /// The longest body that it answers with by itself, in bytes.
+    pub(crate) longest_body: usize,
+    /// What stands for its content, where its bytes can't.
+    pub(crate) version: Option<u64>,
 }
 
 /// The resources of a service.
-pub(crate) fn service(kind: ClientKind, namespace: &str, state: &Arc<ServiceState>) -> Encoded {
+pub(crate) fn service(
+    kind: ClientKind,
+    namespace: &str,
+    state: &Arc<ServiceState>,
+    around: Around,
+) -> Encoded {
     let (resources, hosts) = match kind {
         ClientKind::Bowline => (bowline::resources(namespace, state), Vec::new()),
-        ClientKind::Envoy => (envoy::resources(state), envoy::hosts(state)),
-        ClientKind::Grpc => (grpc::resources(state), Vec::new()),
+        ClientKind::Envoy => (envoy::resources(state, &around), envoy::hosts(state, &around)),
+        ClientKind::Grpc => (grpc::resources(state, &around), Vec::new()),
     };
-    Encoded { state: state.clone(), resources: resources.into_iter().map(Arc::new).collect(), hosts }
+    Encoded { state: state.clone(), around, resources: resources.into_iter().map(Arc::new).collect(), hosts }
 }
 
 /// The resources that belong to all services together.

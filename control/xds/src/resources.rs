@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
+use crate::encode::around::Around;
 use crate::encode::{self, Encoded};
 use crate::kind::ClientKind;
 use crate::resource::{Resource, ResourceType};
@@ -44,7 +45,8 @@ struct Change {
 
 impl Resources {
     /// The resources of `world` for clients of this kind. `revision` is higher than that of `previous`; what has not
-    /// changed since `previous` is taken from it: a service for which the world holds the same [`Arc`] isn't looked at.
+    /// changed since `previous` is taken from it: a service isn't encoded again for which, and for those that it leads to,
+    /// the world holds the same [`Arc`].
     #[must_use]
     pub fn build(kind: ClientKind, revision: u64, world: &World, previous: Option<&Resources>) -> Resources {
         let namespace: Arc<str> = match previous {
@@ -63,19 +65,23 @@ impl Resources {
         };
         let mut names = Vec::new();
         let mut shared_part_changed = before.is_none();
+        let asked = encode::around::asked(kind, world);
         for (name, state) in &world.services {
+            let around = Around::of(kind, &state.service, world, &asked);
             let known = before.and_then(|before| before.services.get_key_value(name.as_str()));
             let (name, encoded) = match known {
-                Some((name, known)) if Arc::ptr_eq(&known.state, state) => (name.clone(), known.clone()),
+                Some((name, known)) if Arc::ptr_eq(&known.state, state) && known.around == around => {
+                    (name.clone(), known.clone())
+                }
                 Some((name, known)) => {
-                    let encoded = encode::service(kind, &next.namespace, state);
+                    let encoded = encode::service(kind, &next.namespace, state, around);
                     shared_part_changed |= encoded.hosts != known.hosts;
                     next.replace(name, &known.resources, &encoded.resources, &mut names);
                     (name.clone(), Arc::new(encoded))
                 }
                 None => {
                     let name: Arc<str> = name.as_str().into();
-                    let encoded = encode::service(kind, &next.namespace, state);
+                    let encoded = encode::service(kind, &next.namespace, state, around);
                     shared_part_changed |= !encoded.hosts.is_empty();
                     next.replace(&name, &[], &encoded.resources, &mut names);
                     (name, Arc::new(encoded))

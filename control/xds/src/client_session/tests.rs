@@ -1,4 +1,4 @@
-use bowline_api::model::AppProtocol;
+use bowline_api::model::{AppProtocol, Route};
 
 use super::*;
 use crate::kind::ClientKind;
@@ -198,4 +198,94 @@ fn what_nobody_asked_for_is_refused() {
     let step = session.on_response(response);
     assert_eq!(step.requests.len(), 1);
     assert!(step.requests[0].error_detail.is_some() && step.requests[0].response_nonce == "7");
+}
+
+#[test]
+fn what_routes_lead_to_is_asked_for_too() {
+    let target = |name: &str| bowline_api::model::RouteTarget {
+        service: name.to_owned(),
+        subset: BTreeMap::new(),
+        weight: 1,
+    };
+    let routed = |name: &str, to: &[&str]| {
+        let mut state = state(name, &[1]);
+        state.service.routes =
+            vec![Route { to: to.iter().map(|name| target(name)).collect(), ..Route::default() }];
+        state
+    };
+    let others = || [state("b", &[2]), state("c", &[3]), state("d", &[4])];
+    let build = |revision, first| {
+        Resources::build(ClientKind::Bowline, revision, &world(std::iter::once(first).chain(others())), None)
+    };
+    let mut session = client(Subscription::Services(BTreeSet::from(["a".to_owned()])));
+    let mut server = ServerSession::delta(ClientKind::Bowline);
+    let held = |session: &ClientSession| session.world().services.keys().cloned().collect::<Vec<_>>();
+    talk(&mut session, &mut server, &build(1, routed("a", &["b", "c"])));
+    assert_eq!(held(&session), ["a", "b", "c"]);
+    assert!(session.is_complete());
+    // One is led to no more, and another one is.
+    let second = build(2, routed("a", &["c", "d"]));
+    let mut changed = BTreeSet::new();
+    while let Some(response) = server.next_delta(&second) {
+        let step = session.on_response(response);
+        changed.extend(step.changed);
+        for request in step.requests {
+            server.on_delta(request).unwrap();
+        }
+    }
+    assert_eq!(held(&session), ["a", "c", "d"]);
+    assert_eq!(changed, BTreeSet::from(["a", "b", "d"].map(str::to_owned)));
+    // A new stream asks for the same at once.
+    let first = &session.connected()[0];
+    let mut asked = first.resource_names_subscribe.clone();
+    asked.sort();
+    assert_eq!(asked, ["a", "c", "d"]);
+}
+
+/// Every key of the model: all that a proxy of ours does comes over the stream.
+#[test]
+fn our_own_get_the_sample_of_everything_whole() {
+    let sample = include_str!("../../../api/src/schema/everything.json");
+    let mesh: bowline_api::Mesh = serde_json::from_str(sample).unwrap();
+    let mut states = Vec::new();
+    for (service, number) in mesh.services.into_iter().zip(1u8..) {
+        let mut state = ServiceState { service, ..state("a", &[1, 2]) };
+        // Proxies of this version pass over what it can't do yet.
+        state.service.ingress_port_override = None;
+        state.service.tls = None;
+        state.vips = [("s.a".to_owned(), [127, 255, 0, number].into())].into();
+        if let bowline_api::model::Endpoints::Static(endpoints) = &state.service.endpoints {
+            state.endpoints.clone_from(endpoints);
+            // What counts of priorities is their order.
+            state.endpoints.iter_mut().for_each(|endpoint| endpoint.priority = 0);
+        }
+        states.push(state);
+    }
+    assert!(states.iter().any(|state| !state.service.routes.is_empty()));
+    let expected = world(states.clone());
+    let (session, steps) = serve(ClientKind::Bowline, states);
+    assert!(steps.iter().all(|step| step.rejected.is_empty()), "{steps:?}");
+    assert_eq!(session.world(), expected);
+}
+
+#[test]
+fn copies_fallbacks_and_what_an_ingress_exposes_are_asked_for_too() {
+    let mut first = state("a", &[1]);
+    let mirror = bowline_api::model::Mirror { service: "b".into(), percent: 1 };
+    first.service.routes = vec![Route { mirror: Some(mirror), ..Route::default() }];
+    let mut second = state("b", &[1]);
+    let fallback =
+        bowline_api::model::Fallback { service: Some("c".into()), ..bowline_api::model::Fallback::default() };
+    second.service.circuit_breaker = Some(bowline_api::model::CircuitBreaker {
+        fallback: Some(fallback),
+        ..bowline_api::model::CircuitBreaker::default()
+    });
+    let mut third = state("c", &[1]);
+    third.service.ingress = Some(bowline_api::model::Ingress { expose: vec!["d".into(), "a".into()] });
+    let all = world([first, second, third, state("d", &[1]), state("e", &[1])]);
+    let resources = Resources::build(ClientKind::Bowline, 1, &all, None);
+    let mut session = client(Subscription::Services(BTreeSet::from(["a".to_owned()])));
+    talk(&mut session, &mut ServerSession::delta(ClientKind::Bowline), &resources);
+    assert_eq!(session.world().services.keys().collect::<Vec<_>>(), ["a", "b", "c", "d"]);
+    assert!(session.is_complete());
 }

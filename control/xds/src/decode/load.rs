@@ -14,6 +14,9 @@ use crate::encode::load::LABELS;
 use crate::partial::endpoint::{ClusterLoadAssignment, HostIdentifier, LbEndpoint};
 use crate::partial::{Address, AddressKind, Metadata, PortSpecifier};
 
+/// The last level of priority that there can be.
+const LOWEST: u32 = 127;
+
 /// Reads the endpoints of that name, in the order of their addresses. None at all are legal; the same address twice,
 /// port 0, and addresses that nobody can be called at are not. Weights above 1000 are scaled down together.
 pub(crate) fn load(any: &Any, name: &str) -> Result<Vec<Endpoint>, String> {
@@ -26,14 +29,11 @@ pub(crate) fn load(any: &Any, name: &str) -> Result<Vec<Endpoint>, String> {
 
 /// The same for a message that stands in another.
 pub(super) fn endpoints(message: &ClusterLoadAssignment) -> Result<Vec<Endpoint>, String> {
-    // Lower priorities wait for the death of all higher ones, which is not taken up: the highest alone serves.
-    let populated = message.endpoints.iter().filter(|locality| !locality.lb_endpoints.is_empty());
-    let highest = populated.map(|locality| locality.priority).min().unwrap_or(0);
     let mut found = Vec::new();
-    for locality in message.endpoints.iter().filter(|locality| locality.priority == highest) {
+    for locality in &message.endpoints {
         let zone = locality.locality.as_ref().map(|locality| &locality.zone).filter(|zone| !zone.is_empty());
         for endpoint in &locality.lb_endpoints {
-            found.push(one(endpoint, zone)?);
+            found.push(Endpoint { priority: locality.priority.min(LOWEST), ..one(endpoint, zone)? });
         }
     }
     let mut seen = BTreeSet::new();
@@ -65,7 +65,7 @@ fn one(endpoint: &LbEndpoint, zone: Option<&String>) -> Result<Endpoint, String>
     let away = [Draining, Unhealthy, Timeout].map(i32::from).contains(&endpoint.health_status);
     let weight = if away { 0 } else { endpoint.load_balancing_weight.map_or(1, |weight| weight.value) };
     let metadata = endpoint.metadata.as_ref().map(labels).unwrap_or_default();
-    Ok(Endpoint { address, weight, zone: zone.cloned(), metadata })
+    Ok(Endpoint { address, weight, zone: zone.cloned(), priority: 0, metadata })
 }
 
 /// An IP address with its port.

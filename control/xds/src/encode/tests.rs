@@ -12,6 +12,23 @@ use crate::resource::ResourceType;
 use crate::resources::Resources;
 use crate::testing::{NAMESPACE, state, world};
 
+mod envoy;
+mod grpc;
+
+/// The resources of a mesh, whose services are written without their names and endpoints; each has a VIP.
+fn of_mesh(kind: ClientKind, services: &[(&str, &str)]) -> Resources {
+    built(kind, services.iter().map(|(name, keys)| written(name, keys)).collect())
+}
+
+/// One service of it.
+fn written(name: &str, keys: &str) -> ServiceState {
+    let plain = state(name, &[1, 2]);
+    let mut json: serde_json::Value = serde_json::to_value(&plain.service).unwrap();
+    let keys: serde_json::Value = serde_json::from_str(keys).unwrap();
+    json.as_object_mut().unwrap().extend(keys.as_object().unwrap().clone());
+    ServiceState { service: serde_json::from_value(json).unwrap(), ..plain }
+}
+
 fn built(kind: ClientKind, states: Vec<ServiceState>) -> Resources {
     Resources::build(kind, 1, &world(states), None)
 }
@@ -27,6 +44,8 @@ fn our_own_get_everything_as_it_is() {
     state.endpoints[1].weight = 1000;
     state.endpoints[1].zone = Some("eu-west-1a".into());
     state.endpoints[2].metadata = [("version".to_owned(), "v1".to_owned())].into_iter().collect();
+    state.endpoints[2].zone = Some("eu-west-1a".into());
+    state.endpoints[2].priority = 1;
     let resources = built(ClientKind::Bowline, vec![state.clone()]);
     let any = |of| &resources.get(of, "a").unwrap().any;
     let spec = decode::cluster(any(ResourceType::Cluster), "a", NAMESPACE).unwrap();
@@ -59,6 +78,22 @@ fn no_domain_of_the_forward_proxy_is_there_twice() {
     assert_eq!(bare.unwrap().name, "a.hello-world.com:80");
     assert!(!routes.virtual_hosts.iter().any(|host| host.name.starts_with("t.")), "that isn't HTTP");
     assert_eq!(resources.all(ResourceType::Listener).len(), 6, "five aliases and the forward proxy");
+}
+
+/// gRPC refuses endpoints whose levels have gaps; what counts is their order.
+#[test]
+fn levels_of_priority_are_counted_from_0() {
+    let mut state = state("a", &[1, 2, 3, 4]);
+    for (endpoint, priority) in state.endpoints.iter_mut().zip([9, 3, 3, 127]) {
+        endpoint.priority = priority;
+    }
+    for kind in [ClientKind::Bowline, ClientKind::Grpc, ClientKind::Envoy] {
+        let resources = built(kind, vec![state.clone()]);
+        let load: ClusterLoadAssignment = read(&resources, ResourceType::Endpoint, "a");
+        let levels: Vec<_> =
+            load.endpoints.iter().map(|one| (one.priority, one.lb_endpoints.len())).collect();
+        assert_eq!(levels, [(0, 2), (1, 1), (2, 1)]);
+    }
 }
 
 #[test]
