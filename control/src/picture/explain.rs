@@ -51,6 +51,7 @@ impl Picture {
                 service: None,
                 candidates: Vec::new(),
                 not_candidates: Vec::new(),
+                answered: None,
             });
         };
         let name = state.service.discovery_name.as_str();
@@ -73,7 +74,7 @@ impl Picture {
         steps.extend(policy::words(&state.service));
         steps.extend(who_is_behind(behind(name)));
         let service = Some(name.to_owned());
-        Ok(Explanation { url: url.to_owned(), steps, service, candidates, not_candidates })
+        Ok(Explanation { url: url.to_owned(), steps, service, candidates, not_candidates, answered: None })
     }
 
     /// Who may be picked, who not and why, and what proxies differ about.

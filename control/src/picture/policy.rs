@@ -10,6 +10,11 @@ use bowline_api::model::{
 /// One line for each part of the policy.
 pub(super) fn words(service: &Service) -> Vec<String> {
     let mut lines = Vec::new();
+    match service.routes.len() {
+        0 => {}
+        1 => lines.push("1 route: the proxies' own explain tells whether it fits".to_owned()),
+        count => lines.push(format!("{count} routes: the proxies' own explain tells which one fits")),
+    }
     let spoken = match service.app_protocol {
         Some(protocol) => {
             lines.push(format!("it speaks {protocol} (appProtocol)"));
@@ -147,6 +152,15 @@ mod tests {
         ] {
             assert!(plain.contains(wanted), "{wanted:?} is missing:\n{plain}");
         }
+        assert!(!plain.contains("route"), "{plain}");
+        let routes =
+            |count| of(&format!("    routes: [{}]\n", ["{ retry: { retries: 0 } }"; 9][..count].join(", ")));
+        assert!(routes(1).contains("1 route: the proxies' own explain"), "{}", routes(1));
+        assert!(
+            routes(3).contains("3 routes: the proxies' own explain tells which one fits"),
+            "{}",
+            routes(3)
+        );
         let other =
             of("    appProtocol: tcp\n    retry: { retries: 0 }\n    limits: { maxRequests: 7 }\n    \
                         outlierDetection: { consecutiveFailures: 0 }\n");
