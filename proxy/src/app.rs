@@ -7,6 +7,7 @@ mod seeing;
 
 use std::ffi::OsString;
 use std::io::{self, Write};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -20,9 +21,12 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{Notify, mpsc, watch};
 
 use self::ending::InFront;
-use self::listeners::{accept_inbound, beside, bind_inbound, keep_vips};
+use self::listeners::{
+    accept_inbound, accept_ingress, beside, bind_inbound, bind_ingress, keep_vips, tell_of_ingress,
+};
 use self::names::Names;
 use self::seeing::{Seeing, Seen};
+use crate::access;
 use crate::admin::{self, Access, Admin};
 use crate::clock::Clock;
 use crate::config::{self, Cli, Command, Health, Registration, Run};
@@ -30,13 +34,14 @@ use crate::descriptors;
 use crate::discovery::{ControlConfig, Discovery, Refused, Target};
 use crate::drain::{self, Drain};
 use crate::ecs;
+use crate::health;
 use crate::listen::Arrival;
 use crate::listen::accept::{VipListeners, Workers, accept, bind};
 use crate::listen::inbound::Apps;
 use crate::redirect;
-use crate::register::{self, Announced, Task};
+use crate::register::{self, Announced, AppStates, Task};
 use crate::report::Reporter;
-use crate::snapshot::{Published, Snapshot};
+use crate::snapshot::{Here, Published, Snapshot};
 use crate::telemetry::control::ControlStatus;
 use crate::telemetry::failures::Failures;
 use crate::telemetry::log;
@@ -136,7 +141,9 @@ async fn run(config: &Run) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let begin = Begin { log, started, discovery, snapshot, control, task, names, seeing, seed };
+    let zone = config.zone.clone().or_else(|| place.zone.clone());
+    let here = Arc::new(Here::new(zone, config.register_address.or(place.address)));
+    let begin = Begin { log, started, discovery, snapshot, control, task, names, seeing, here, seed };
     match Running::start(config, begin).await {
         Ok(running) => running.until_drained(signals, Duration::from_secs(config.drain_seconds)).await,
         Err(error) => {
@@ -249,6 +256,7 @@ struct Begin {
     task: Option<Task>,
     names: Names,
     seeing: Seeing,
+    here: Arc<Here>,
     seed: u64,
 }
 
@@ -264,7 +272,7 @@ struct Running {
 
 impl Running {
     async fn start(config: &Run, begin: Begin) -> io::Result<Self> {
-        let Begin { log, started, discovery, snapshot, control, task, names, seeing, seed } = begin;
+        let Begin { log, started, discovery, snapshot, control, task, names, seeing, here, seed } = begin;
         let admin_listener = bind(config.admin)?;
         let outbound = bind(config.outbound)?;
         let outbound6 = beside(outbound.local_addr()?);
@@ -274,6 +282,7 @@ impl Running {
         let (drain, signal) = drain::channel();
         // Callers are sent away first, and the app is served last.
         let (in_front, callers) = drain::channel();
+        let ingress = bind_ingress(&config.ingress, &callers)?;
         let published = Arc::new(Published::new(snapshot));
         let listeners =
             [Some(&admin_listener), Some(&outbound), outbound6.as_ref(), metrics_listener.as_ref()]
@@ -281,6 +290,7 @@ impl Running {
                 .flatten()
                 .map(|listener| listener.local_addr())
                 .chain(inbound.iter().map(|(listener, _)| listener.local_addr()))
+                .chain(ingress.iter().map(|(_, ingress)| Ok(ingress.listen)))
                 .chain(names.addr().map(Ok))
                 .collect::<io::Result<_>>()?;
         let counters = Arc::new(ProxyCounters::default());
@@ -296,6 +306,7 @@ impl Running {
             tracing,
             propagators,
             failures: failures.clone(),
+            here: here.clone(),
         };
         let workers = (0..config.workers)
             .map(|id| worker::spawn(id, shared.clone(), seed.wrapping_add(id.into())))
@@ -310,6 +321,7 @@ impl Running {
             outbound = %outbound.local_addr()?,
             admin = %admin_listener.local_addr()?,
             inbound = addresses(&inbound)?.map(tracing::field::display),
+            ingress = listed(ingress.iter().map(|(_, ingress)| ingress.listen)).map(tracing::field::display),
             dns = names.addr().map(tracing::field::display),
             metrics = metrics_listener.as_ref().map(|l| l.local_addr()).transpose()?.map(tracing::field::display),
             workers = config.workers,
@@ -325,18 +337,22 @@ impl Running {
                  --metrics serves health and metrics alone"
             );
         }
+        let app_states = Arc::new(AppStates::new(&config.register));
         let ports = config.register.iter().map(|one| (one.port, one.service.clone())).collect();
         let apps = Arc::new(Apps::new(ports, published.clone()));
         let (commands, asked) = mpsc::channel(16);
         let admin = Arc::new(Admin {
             commands,
             published: published.clone(),
+            here,
             workers: workers.clone(),
             counters: counters.clone(),
             drain: callers.clone(),
             apps: apps.clone(),
+            app_states: app_states.clone(),
             control,
             begin_drain: begin_drain.clone(),
+            ingress: ingress.iter().map(|(_, ingress)| ingress.clone()).collect(),
             log,
             started,
             clock: Clock::new(),
@@ -348,9 +364,16 @@ impl Running {
         seen.tell(&admin);
         let vips = (!config.no_vip_listeners).then(|| VipListeners::new(workers.clone()));
         let published_for_reports = published.clone();
+        let published_for_apps = published.clone();
         let (changed, changes) = watch::channel(());
         if let Some(vips) = vips {
             tokio::spawn(keep_vips(vips, published.clone(), changes.clone()));
+        }
+        tokio::spawn(access::keep(published.clone(), changes.clone()));
+        tokio::spawn(health::keep(published.clone(), changes.clone(), seed));
+        if !ingress.is_empty() {
+            let entries = ingress.iter().map(|(_, ingress)| ingress.clone()).collect();
+            tokio::spawn(tell_of_ingress(entries, published.clone(), changes.clone()));
         }
         names.mesh.are_in(published.clone());
         if let Some(hosts) = names.hosts.clone() {
@@ -373,8 +396,9 @@ impl Running {
         let announced = announced(config, &inbound)?;
         let withdrawn = task
             .filter(|_| !announced.is_empty())
-            .map(|task| register::keep(announced, &task, &callers, seed));
-        let accepting = accept_inbound(inbound, &apps, &callers, &workers);
+            .map(|task| register::keep(announced, &task, &callers, &app_states, &published_for_apps, seed));
+        let mut accepting = accept_inbound(inbound, &apps, &callers, &workers);
+        accepting.extend(accept_ingress(ingress, &workers));
         let in_front = InFront { drain: in_front, accepting, apps, withdrawn };
         Ok(Running { workers, in_front, drain, begin_drain, names, seen })
     }
@@ -384,8 +408,12 @@ impl Running {
 fn addresses(inbound: &[(TcpListener, config::Inbound)]) -> io::Result<Option<String>> {
     let list: Vec<_> =
         inbound.iter().map(|(listener, _)| listener.local_addr()).collect::<io::Result<_>>()?;
-    let text = list.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
-    Ok(Some(text).filter(|text| !text.is_empty()))
+    Ok(listed(list.into_iter()))
+}
+
+fn listed(addresses: impl Iterator<Item = SocketAddr>) -> Option<String> {
+    let text = addresses.map(|addr| addr.to_string()).collect::<Vec<_>>().join(" ");
+    Some(text).filter(|text| !text.is_empty())
 }
 
 /// What is registered: where callers are to come in front of the app, they are told that port.

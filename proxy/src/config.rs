@@ -1,6 +1,7 @@
 //! What a proxy process is started with. What can change while it runs is the mesh model (bowline-api), not this.
 
 mod inbound;
+mod ingress;
 pub mod redirect;
 mod registration;
 
@@ -12,6 +13,7 @@ use bowline_look::args::Look;
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 
 pub use self::inbound::Inbound;
+pub use self::ingress::Ingress;
 pub use self::redirect::SetupRedirect;
 pub use self::registration::Registration;
 
@@ -156,6 +158,13 @@ pub struct Run {
     /// ADDR's port. Can be given several times; in the variable, with spaces between them. Off by default.
     #[arg(long, env = "BOWLINE_INBOUND", value_name = "ADDR[=PORT]", value_delimiter = ' ')]
     pub inbound: Vec<Inbound>,
+
+    /// Be an entry into the mesh for callers from outside: NAME=ADDR accepts HTTP/1.1 and HTTP/2 at ADDR, for the service
+    /// NAME of the mesh: its `routes`, what its `ingress` exposes, its `rateLimit` and `access`. All else is answered with
+    /// 404. `,proxy-protocol=accept` takes callers' addresses from a load balancer. Can be given several times; in the
+    /// variable, with spaces between them. Off by default.
+    #[arg(long, env = "BOWLINE_INGRESS", value_name = "NAME=ADDR", value_delimiter = ' ')]
+    pub ingress: Vec<Ingress>,
 
     /// Where health, metrics and the other admin pages are served. Keep it on loopback: it can change the proxy.
     #[arg(long, env = "BOWLINE_ADMIN", value_name = "ADDR", default_value = "127.0.0.1:15000")]

@@ -56,13 +56,23 @@ pub enum Reason {
     RequestBodyTimeout,
     /// As much of the service is in use as may be, and the queue is full or the request has waited too long.
     Overloaded,
+    /// More requests than a rate limit allows.
+    RateLimited,
+    /// The service's circuit breaker is open, or those of all its endpoints are.
+    CircuitOpen,
     /// This host is out of something that a connection needs: file descriptors, local ports, memory.
     OutOfResources,
+    /// A route's `fault` says so.
+    FaultInjected,
+    /// The caller has no key or token that `access` asks for, or a wrong one.
+    Unauthorized,
+    /// There are no keys yet to verify tokens with.
+    NoKeySet,
 }
 
 impl Reason {
     /// All reasons, for the reference page.
-    pub const ALL: [Reason; 19] = [
+    pub const ALL: [Reason; 24] = [
         Reason::UnknownService,
         Reason::NoMesh,
         Reason::Loop,
@@ -81,7 +91,12 @@ impl Reason {
         Reason::RequestBodyBroken,
         Reason::RequestBodyTimeout,
         Reason::Overloaded,
+        Reason::RateLimited,
+        Reason::CircuitOpen,
         Reason::OutOfResources,
+        Reason::FaultInjected,
+        Reason::Unauthorized,
+        Reason::NoKeySet,
     ];
 
     /// The word in `x-bowline-error`, metrics and logs.
@@ -105,7 +120,12 @@ impl Reason {
             Reason::RequestBodyBroken => "request_body_broken",
             Reason::RequestBodyTimeout => "request_body_timeout",
             Reason::Overloaded => "overloaded",
+            Reason::RateLimited => "rate_limited",
+            Reason::CircuitOpen => "circuit_open",
             Reason::OutOfResources => "out_of_resources",
+            Reason::FaultInjected => "fault_injected",
+            Reason::Unauthorized => "unauthorized",
+            Reason::NoKeySet => "no_key_set",
         }
     }
 
@@ -144,9 +164,50 @@ impl Reason {
             Reason::Overloaded => {
                 "As much of the service is in use as its `limits` allow, and the queue is full or the request has waited for too long."
             }
+            Reason::RateLimited => "More requests than a `rateLimit` of the service or route allows.",
+            Reason::CircuitOpen => {
+                "The `circuitBreaker` of the service is open, or those of all its endpoints are: nothing was sent."
+            }
             Reason::OutOfResources => {
                 "No connection to the endpoint, because the proxy or its host is out of file descriptors, local ports or memory."
             }
+            Reason::FaultInjected => {
+                "Made on purpose: the `fault` of the request's route has an `abort`, whose status this is."
+            }
+            Reason::Unauthorized => {
+                "The service's `access` asks for an API key or a token, and the request has none, or a wrong one. `WWW-Authenticate` says which."
+            }
+            Reason::NoKeySet => {
+                "The service's `access` asks for a token, and there are no keys yet to verify it with: the `jwks` could not be had."
+            }
+        }
+    }
+
+    /// What is told to callers from outside of the mesh: what happened, and nothing of who is inside.
+    pub fn to_outsiders(self) -> &'static str {
+        match self {
+            Reason::UnknownService | Reason::Loop => "there is nothing here by this name and path",
+            Reason::NoMesh
+            | Reason::NoEndpoints
+            | Reason::ConnectFailure
+            | Reason::ConnectTimeout
+            | Reason::CircuitOpen
+            | Reason::OutOfResources => "nobody can answer at the moment",
+            Reason::RefusedStream
+            | Reason::Reset
+            | Reason::ClosedWithoutResponse
+            | Reason::InvalidResponse => "whoever was to answer has broken off",
+            Reason::AttemptTimeout
+            | Reason::ResponseTimeout
+            | Reason::UploadTimeout
+            | Reason::RequestTimeout => "no answer came in time",
+            Reason::BadRequest => "the request can't be forwarded",
+            Reason::RequestBodyBroken | Reason::RequestBodyTimeout => "the request's body did not come",
+            Reason::Overloaded => "there is too much to do at the moment",
+            Reason::RateLimited => "too many requests",
+            Reason::Unauthorized => "a valid key or token is needed",
+            Reason::NoKeySet => "tokens can't be verified at the moment",
+            Reason::FaultInjected => "an error that was made on purpose",
         }
     }
 
@@ -160,7 +221,10 @@ impl Reason {
             | Reason::ConnectTimeout
             | Reason::RefusedStream
             | Reason::Overloaded
-            | Reason::OutOfResources => StatusCode::SERVICE_UNAVAILABLE,
+            | Reason::CircuitOpen
+            | Reason::OutOfResources
+            | Reason::FaultInjected
+            | Reason::NoKeySet => StatusCode::SERVICE_UNAVAILABLE,
             // Not 404: an app takes that for an answer of the service.
             Reason::UnknownService
             | Reason::Reset
@@ -170,6 +234,8 @@ impl Reason {
             | Reason::ResponseTimeout
             | Reason::UploadTimeout
             | Reason::RequestTimeout => StatusCode::GATEWAY_TIMEOUT,
+            Reason::Unauthorized => StatusCode::UNAUTHORIZED,
+            Reason::RateLimited => StatusCode::TOO_MANY_REQUESTS,
             Reason::Loop => StatusCode::LOOP_DETECTED,
             Reason::BadRequest | Reason::RequestBodyBroken => StatusCode::BAD_REQUEST,
             Reason::RequestBodyTimeout => StatusCode::REQUEST_TIMEOUT,
@@ -192,7 +258,8 @@ impl Reason {
             | Reason::RequestTimeout => 4,
             Reason::InvalidResponse | Reason::BadRequest => 13,
             Reason::RequestBodyBroken | Reason::RequestBodyTimeout => 1,
-            Reason::Overloaded => 8,
+            Reason::Overloaded | Reason::RateLimited => 8,
+            Reason::Unauthorized => 16,
             _ => 14,
         }
     }
@@ -200,13 +267,20 @@ impl Reason {
     /// Who failed.
     pub fn source(self) -> Source {
         match self {
-            Reason::BadRequest | Reason::RequestBodyBroken | Reason::RequestBodyTimeout => Source::Downstream,
+            Reason::BadRequest
+            | Reason::RequestBodyBroken
+            | Reason::RequestBodyTimeout
+            | Reason::Unauthorized => Source::Downstream,
             Reason::UnknownService
             | Reason::NoMesh
             | Reason::Loop
             | Reason::NoEndpoints
             | Reason::Overloaded
-            | Reason::OutOfResources => Source::Proxy,
+            | Reason::RateLimited
+            | Reason::CircuitOpen
+            | Reason::OutOfResources
+            | Reason::FaultInjected
+            | Reason::NoKeySet => Source::Proxy,
             _ => Source::Upstream,
         }
     }

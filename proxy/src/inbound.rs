@@ -75,7 +75,17 @@ pub async fn carry(
     let opened = match looked {
         Looked::Requests => {
             let authority = app.to_string().into();
-            return Some((Visitor { cluster, client: client.ip().to_canonical(), authority }, stream));
+            let named = inbound.config.service.as_deref().or_else(|| inbound.apps.service(app.port()));
+            return Some((
+                Visitor {
+                    cluster,
+                    client: client.ip().to_canonical(),
+                    is_guarded: inbound.config.service.is_some(),
+                    service: named.map(Into::into),
+                    authority,
+                },
+                stream,
+            ));
         }
         Looked::Bytes(Some(opened)) => *opened,
         Looked::Bytes(None) => tcp::open(worker, &cluster).await,

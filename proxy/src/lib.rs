@@ -2,9 +2,10 @@
 //!
 //! The rooms, from the ground floor up; each imports only from those before it:
 //! `config`, `clock`, `error`, `telemetry`, `drain`, `net`, `dialled` ← `snapshot` ← `record` ← `pool` ← `cluster` ← `tunnel`, `tcp`,
-//! `http` ← `listen` ← `redirected` ← `worker` ← `discovery`, `observe`, `admin` ← `app`. `redirect` stands beside: it is a command of
+//! `http` ← `listen` ← `redirected` ← `worker` ← `discovery`, `health`, `observe`, `admin` ← `app`. `redirect` stands beside: it is a command of
 //! its own. Begin with [`http::forward`]: it is the way of a request.
 
+pub mod access;
 pub mod admin;
 pub mod app;
 pub mod ask;
@@ -18,10 +19,13 @@ pub mod dns;
 pub mod drain;
 pub mod ecs;
 pub mod error;
+pub mod guard;
 pub mod h2_body;
+pub mod health;
 pub mod hosts;
 pub mod http;
 pub mod inbound;
+pub mod ingress;
 pub mod interim;
 pub mod limiter;
 pub mod listen;

@@ -44,11 +44,13 @@ pub enum Shed {
     WaitedTooLong,
     /// All connections are taken, and it is none that waits: a tunnel.
     NoConnection,
+    /// As many are in flight as the service was found to bear.
+    Adaptive,
 }
 
 impl Shed {
     /// All of them.
-    pub const ALL: [Shed; 3] = [Shed::QueueFull, Shed::WaitedTooLong, Shed::NoConnection];
+    pub const ALL: [Shed; 4] = [Shed::QueueFull, Shed::WaitedTooLong, Shed::NoConnection, Shed::Adaptive];
 
     /// The label's value in metrics.
     pub fn as_str(self) -> &'static str {
@@ -56,6 +58,7 @@ impl Shed {
             Shed::QueueFull => "queue_full",
             Shed::WaitedTooLong => "waited_too_long",
             Shed::NoConnection => "no_connection",
+            Shed::Adaptive => "adaptive",
         }
     }
 }
@@ -164,6 +167,23 @@ impl Limiter {
     #[inline]
     pub fn try_enter(&self) -> bool {
         self.requests.try_take(self.most.requests.load(Relaxed))
+    }
+
+    /// The same where no more than this many requests may be in flight.
+    #[inline]
+    pub fn try_enter_below(&self, learnt: u32) -> bool {
+        self.requests.try_take(learnt.min(self.most.requests.load(Relaxed)))
+    }
+
+    /// Counts a request that was turned away because the service was found not to bear more.
+    #[cold]
+    pub fn shed_by_latency(&self, learnt: u32) -> Fault {
+        self.shed.inc(Shed::Adaptive.as_str());
+        let text = format_args!(
+            "it bears {learnt} requests in flight (adaptiveConcurrency), by its latency, and has them: call it less, or give \
+             it more endpoints"
+        );
+        Fault::unsent(Reason::Overloaded, text)
     }
 
     /// The right to open a connection, if there is one.
@@ -334,7 +354,7 @@ impl Limiter {
         let more = match why {
             Shed::QueueFull => format!(", and {pending} wait (maxPendingRequests)"),
             Shed::WaitedTooLong => format!(", and this one has waited for {:.3} s", waited.as_secs_f64()),
-            Shed::NoConnection => String::new(),
+            Shed::NoConnection | Shed::Adaptive => String::new(),
         };
         let todo = "call it less, give it more endpoints, or raise its limits";
         Fault::unsent(Reason::Overloaded, format_args!("{full}{more}: {todo}"))

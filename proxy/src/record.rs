@@ -30,6 +30,10 @@ pub struct Record {
     pub said: Option<TraceId>,
     /// Whom it is for; `None`: for nobody in the mesh.
     pub service: Option<Arc<Service>>,
+    /// The route that it takes, by its name.
+    pub route: Option<Arc<str>>,
+    /// How long it was held up on purpose.
+    pub delayed: Duration,
     /// Who calls the app; `None`: the app is the one that calls.
     pub client: Option<IpAddr>,
     /// The method.

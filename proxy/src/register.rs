@@ -1,11 +1,14 @@
 //! This task as an endpoint: `--register NAME=PORT[,health=/path]`. Once the app answers a minimal check, the control
 //! plane is told; a heartbeat keeps the lease; the drain begins with taking it back.
 
+mod apps;
+
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use bowline_core::health::Health;
 use bowline_xds::node::NodeInfo;
 use bowline_xds::registration::{
     Announce, Heartbeat, REGISTER_PATH, RegisterRequest, RegisterResponse, Say, Withdraw,
@@ -17,10 +20,12 @@ use tokio::time::{Instant, sleep, timeout};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic_prost::ProstCodec;
 
+pub use self::apps::{AppState, AppStates, Thresholds};
 use crate::ask;
 use crate::config::Registration;
 use crate::discovery::{Backoff, Target};
 use crate::drain::{Phase, Signal};
+use crate::snapshot::Published;
 
 /// How often an app that is not there yet is looked for; a check of its health later is as rare as a heartbeat.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
@@ -28,8 +33,6 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 const HEARTBEAT: Duration = Duration::from_secs(5);
 /// How long a check of the app may take.
 const CHECK_WITHIN: Duration = Duration::from_secs(2);
-/// Checks in a row that must fail before the registration is taken back.
-const UNHEALTHY_AFTER: u32 = 3;
 /// How long the control plane may take to hear of a withdrawal: the drain does not wait for longer.
 const WITHDRAW_WITHIN: Duration = Duration::from_secs(1);
 
@@ -88,7 +91,16 @@ pub struct Announced {
 }
 
 /// Keeps all registrations until the drain begins.
-pub fn keep(registrations: Vec<Announced>, task: &Task, drain: &Signal, seed: u64) -> Withdrawn {
+///
+/// `apps` are told how the app is, in the same order; `published` says what its service asks of that.
+pub fn keep(
+    registrations: Vec<Announced>,
+    task: &Task,
+    drain: &Signal,
+    apps: &Arc<AppStates>,
+    published: &Arc<Published>,
+    seed: u64,
+) -> Withdrawn {
     let (left, withdrawn) = watch::channel(registrations.len());
     let left = Arc::new(left);
     for (n, Announced { registration, port }) in registrations.into_iter().enumerate() {
@@ -97,6 +109,9 @@ pub fn keep(registrations: Vec<Announced>, task: &Task, drain: &Signal, seed: u6
             port,
             task: task.clone(),
             drain: drain.clone(),
+            apps: apps.clone(),
+            n,
+            published: published.clone(),
             backoff: Backoff::new(seed.wrapping_add(n as u64)),
             announced: false,
         };
@@ -115,6 +130,10 @@ struct Keeper {
     port: u16,
     task: Task,
     drain: Signal,
+    apps: Arc<AppStates>,
+    /// Its place among the apps.
+    n: usize,
+    published: Arc<Published>,
     backoff: Backoff,
     /// It has been registered before.
     announced: bool,
@@ -165,7 +184,11 @@ impl Keeper {
 
     async fn until_healthy(&self) {
         let mut since = None;
-        while let Err(why) = self.check().await {
+        loop {
+            let (health, why) = self.looked().await;
+            if health == Health::Healthy {
+                return;
+            }
             if since.is_none() {
                 tracing::info!(
                     service = self.registration.service,
@@ -176,6 +199,15 @@ impl Keeper {
             since.get_or_insert_with(Instant::now);
             sleep(LOOK_EVERY).await;
         }
+    }
+
+    /// Checks the app once more, and says what is known of it since then, and what was wrong.
+    async fn looked(&self) -> (Health, String) {
+        let answer = self.check().await;
+        let why = answer.as_ref().err().cloned().unwrap_or_default();
+        let thresholds = Thresholds::of(&self.published.current().mesh, &self.registration.service);
+        let Some(app) = self.apps.get(self.n) else { return (Health::Unknown, why) };
+        (app.checked(answer, thresholds), why)
     }
 
     /// The app's minimal check.
@@ -230,7 +262,6 @@ impl Keeper {
             },
             () = drain.reached(Phase::Leaving) => return Ended::Drained,
         };
-        let mut failed = 0;
         let mut next = Instant::now() + HEARTBEAT;
         loop {
             tokio::select! {
@@ -250,8 +281,7 @@ impl Keeper {
                 },
                 () = tokio::time::sleep_until(next) => {
                     next = Instant::now() + HEARTBEAT;
-                    failed = if self.check().await.is_ok() { 0 } else { failed + 1 };
-                    if failed >= UNHEALTHY_AFTER {
+                    if self.looked().await.0 == Health::Unhealthy {
                         self.withdraw(&says, &mut responses).await;
                         return Ended::Unhealthy;
                     }

@@ -42,8 +42,10 @@ pub async fn open(worker: &Worker, cluster: &Rc<Cluster>) -> Result<Tunnel, Faul
     service.budget.deposit(now);
     let mut tried = Tried::new();
     let mut attempts = 0;
+    let hashing = service.hashing.as_ref();
+    let key = hashing.and_then(|hashing| hashing.key.of_connection(worker.here().address));
     let fault = loop {
-        let picked = cluster.pick(now, &mut worker.rng(), &tried);
+        let picked = cluster.pick(now, &mut worker.rng(), &tried, key);
         let Some(upstream) = picked else {
             let reason = Reason::NoEndpoints;
             let note = Note { service: &service.name, endpoint: None, reason: reason.as_str(), told: true };

@@ -28,7 +28,7 @@ use crate::listen::redirect::{Index, Way};
 use crate::listen::watch::Watched;
 use crate::listen::{Arrival, Refusal};
 use crate::record::{Observers, Outbox, Tracing};
-use crate::snapshot::{Published, Snapshot};
+use crate::snapshot::{Here, Published, Snapshot};
 use crate::telemetry::failures::Failures;
 use crate::telemetry::metrics::DownstreamCounters;
 
@@ -51,6 +51,8 @@ pub struct Shared {
     pub propagators: Propagators,
     /// What has gone wrong.
     pub failures: Arc<Failures>,
+    /// Where this proxy is.
+    pub here: Arc<Here>,
 }
 
 /// What the rest of the process says to a worker.
@@ -138,6 +140,8 @@ pub struct Worker {
     bell: Arc<Notify>,
     /// Of what leads out of the mesh: it only counts.
     unlimited: Arc<Limiter>,
+    /// Copies of requests that are under way.
+    pub mirrors: Cell<usize>,
     /// The app itself, by the address that its callers are passed on to.
     apps: RefCell<HashMap<SocketAddr, Rc<Cluster>>>,
 }
@@ -145,7 +149,7 @@ pub struct Worker {
 /// The mesh as this worker has taken it up.
 struct View {
     snapshot: Arc<Snapshot>,
-    /// By service name.
+    /// By service name; variants by their keys.
     clusters: HashMap<String, Rc<Cluster>>,
     /// By the addresses that redirected connections were going to; made when the first one comes.
     index: OnceCell<Index>,
@@ -171,6 +175,7 @@ impl Worker {
             watched: RefCell::default(),
             bell: Arc::default(),
             unlimited: Arc::default(),
+            mirrors: Cell::new(0),
             apps: RefCell::default(),
             shared,
         });
@@ -203,7 +208,8 @@ impl Worker {
             return Some(known.clone());
         }
         let service = apps.at(addr, protocol, self.clock.now())?;
-        let cluster = Cluster::new(service, self.clock, &self.bell, self.failures(), &mut self.rng());
+        let cluster =
+            Cluster::new(service, self.clock, &self.bell, self.failures(), self.here(), &mut self.rng());
         self.apps.borrow_mut().insert(addr, cluster.clone());
         Some(cluster)
     }
@@ -216,6 +222,11 @@ impl Worker {
             self.take_up(self.shared.published.current());
         }
         self.generation.get()
+    }
+
+    /// Where this proxy is.
+    pub fn here(&self) -> &Arc<Here> {
+        &self.shared.here
     }
 
     /// Where failures are noted.
@@ -259,10 +270,9 @@ impl Worker {
     /// The HTTP service that a request has named on a connection that was redirected on its way to `original`. Without a
     /// port the name means the one that was dialled.
     pub fn http_cluster_at(&self, authority: &str, original: SocketAddr) -> Option<Rc<Cluster>> {
-        let has_port = authority.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
         self.generation();
         // Nobody is to be told of a name that comes near: most are for somebody else.
-        let cluster = match has_port {
+        let cluster = match has_port(authority) {
             true => self.find(authority),
             false => self.find(&format!("{}:{}", authority.trim_end_matches(':'), original.port())),
         };
@@ -330,6 +340,17 @@ impl Worker {
         }
     }
 
+    /// Why the service of an ingress can't be reached, which is not there.
+    #[cold]
+    pub fn no_service(&self, name: &str) -> Refusal {
+        let view = self.view.borrow();
+        let (reason, text) = match &view.snapshot.absent {
+            Some(why) => (Reason::NoMesh, why.clone()),
+            None => (Reason::UnknownService, format!("there is no service {name}, which the ingress is for")),
+        };
+        Refusal { reason, text, outside: false }
+    }
+
     fn find(&self, authority: &str) -> Option<Rc<Cluster>> {
         let view = self.view.borrow();
         let service = match view.snapshot.by_authority(authority) {
@@ -339,7 +360,7 @@ impl Worker {
         view.clusters.get(&service?.name).cloned()
     }
 
-    /// The service with this name.
+    /// The service with this name, or the variant with this key.
     pub fn cluster_by_name(&self, service: &str) -> Option<Rc<Cluster>> {
         self.view.borrow().clusters.get(service).cloned()
     }
@@ -349,8 +370,8 @@ impl Worker {
         let mut view = self.view.borrow_mut();
         let mut rng = self.rng.borrow_mut();
         let mut old = std::mem::take(&mut view.clusters);
-        for service in &snapshot.services {
-            let cluster = match old.remove(&service.name) {
+        for service in snapshot.services.iter().chain(&snapshot.variants) {
+            let cluster = match old.remove(&service.key) {
                 Some(cluster) => {
                     // Most services are the same object when DNS has changed one of them.
                     if !Arc::ptr_eq(&cluster.service(), service) {
@@ -358,9 +379,16 @@ impl Worker {
                     }
                     cluster
                 }
-                None => Cluster::new(service.clone(), self.clock, &self.bell, self.failures(), &mut rng),
+                None => Cluster::new(
+                    service.clone(),
+                    self.clock,
+                    &self.bell,
+                    self.failures(),
+                    self.here(),
+                    &mut rng,
+                ),
             };
-            view.clusters.insert(service.name.clone(), cluster);
+            view.clusters.insert(service.key.clone(), cluster);
         }
         for cluster in old.values() {
             cluster.retire();
@@ -388,11 +416,17 @@ impl Worker {
             .services
             .iter()
             .filter(|s| s.protocol != Some(AppProtocol::Tcp))
-            .map(|s| s.policy.idle)
+            .flat_map(|s| [Some(s.policy.idle), s.rules.as_ref().and_then(|rules| rules.longest_idle())])
+            .flatten()
             .max_by_key(|idle| idle.unwrap_or(std::time::Duration::MAX));
         let idle = idle.unwrap_or(Some(std::time::Duration::from_secs(300)));
         self.counters.timeouts.add(self.watched.borrow_mut().tick(idle));
     }
+}
+
+/// Whether a port stands at its end.
+pub fn has_port(authority: &str) -> bool {
+    authority.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok())
 }
 
 /// `host:port` in lower case, with the port that HTTP means when there is none, and without the root's dot.

@@ -54,12 +54,23 @@ pub struct EndpointsArgs {
 Examples:
   bowline explain http://server.hello-world.com:5000/v1/items
   bowline explain http://server.hello-world.com:5000/ --output json | jq .candidates
+  bowline explain http://server.hello-world.com:5000/cart --method POST -H 'x-user: ann'
+
+Where the service has routes, each is told with why it does not fit, up to the first that does.
 
 Exit codes: 0 there is a service for it, 1 there is none or no answer, 2 wrong usage.")]
 pub struct ExplainArgs {
     /// What would be asked for, with its scheme: http://NAME:PORT/PATH
     #[arg(value_name = "URL")]
     pub url: String,
+
+    /// With which method
+    #[arg(long, value_name = "METHOD", default_value = "GET")]
+    pub method: String,
+
+    /// With this header (repeatable)
+    #[arg(long = "header", short = 'H', value_name = "NAME: VALUE")]
+    pub headers: Vec<String>,
 
     /// Whom to ask, and how to say it.
     #[command(flatten)]

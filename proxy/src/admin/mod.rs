@@ -2,7 +2,10 @@
 //! They run on a thread of their own, so that a heavy scrape can't delay a request.
 
 mod body;
+mod guards;
 mod pages;
+mod routing;
+mod spread;
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -26,9 +29,11 @@ use crate::discovery::Command;
 use crate::drain::{Phase, Signal};
 use crate::listen::accept::Workers;
 use crate::listen::inbound::Apps;
+use crate::listen::ingress::Ingress;
 use crate::observe::tap::Taps;
 use crate::record::Observers;
-use crate::snapshot::Published;
+use crate::register::AppStates;
+use crate::snapshot::{Here, Published};
 use crate::telemetry::control::ControlStatus;
 use crate::telemetry::log::LogControl;
 use crate::telemetry::metrics::ProxyCounters;
@@ -44,12 +49,18 @@ const HEAD_WITHIN: Duration = Duration::from_secs(10);
 pub struct Admin {
     /// The mesh in force.
     pub published: Arc<Published>,
+    /// Where this proxy is.
+    pub here: Arc<Here>,
     /// The workers.
     pub workers: Workers,
     /// The process's counts.
     pub counters: Arc<ProxyCounters>,
     /// The app behind this proxy, as far as it has callers.
     pub apps: Arc<Apps>,
+    /// The entries into the mesh from outside.
+    pub ingress: Vec<Arc<Ingress>>,
+    /// How the app is, by its own checks.
+    pub app_states: Arc<AppStates>,
     /// To where the mesh is made.
     pub commands: mpsc::Sender<Command>,
     /// How it gets along with the control plane; `None`: it runs without one.
@@ -119,11 +130,11 @@ pub async fn serve(listener: TcpListener, admin: Arc<Admin>, access: Access) {
 async fn answer(admin: &Admin, access: Access, request: &Request<Incoming>) -> Page {
     let path = request.uri().path();
     let query = request.uri().query().unwrap_or_default();
-    let read_only_page = matches!(path, "/health/live" | "/health/ready" | "/metrics");
+    let read_only_page = matches!(path, "/health" | "/health/live" | "/health/ready" | "/metrics");
     if access == Access::ReadOnly && !read_only_page {
         return text(
             StatusCode::NOT_FOUND,
-            "only /metrics, /health/live and /health/ready are served here\n",
+            "only /metrics, /health, /health/live and /health/ready are served here\n",
         );
     }
     let changes = matches!(path, "/drain" | "/logging");
@@ -137,6 +148,7 @@ async fn answer(admin: &Admin, access: Access, request: &Request<Incoming>) -> P
     }
     match path {
         "/" => text(StatusCode::OK, pages::INDEX),
+        "/health" => pages::health(admin),
         "/health/live" => text(StatusCode::OK, "live\n"),
         "/health/ready" => pages::ready(admin),
         "/metrics" => metrics(admin, request.headers()),

@@ -1,21 +1,23 @@
 //! The single pages.
 
 use bowline_api::admin::{
-    AliasSummary, Bypass, Config, EndpointSummary, Endpoints, Explanation, LimitsSummary, NotCandidate,
-    Readiness, ServiceSummary, Services,
+    AliasSummary, AppHealth, Bypass, Config, EndpointSummary, Endpoints, Explanation, HealthPage,
+    LimitsSummary, NotCandidate, Readiness, ServiceSummary, Services,
 };
 use bowline_core::Tick;
 use clap::ValueEnum;
-use http::{HeaderValue, Response, StatusCode, Uri, header};
+use http::{HeaderValue, Response, StatusCode, header};
 use tokio::sync::oneshot;
 
 use super::body::PageBody;
-use super::{Admin, Page, json, text};
+use super::routing::{Asked, Goes};
+use super::{Admin, Page, guards, json, routing, spread, text};
 use crate::config::LogLevel;
 use crate::discovery::Command;
 use crate::drain::Phase;
 use crate::limiter::Kind;
 use crate::observe::tap::query;
+use crate::register::AppState;
 use crate::snapshot::{Endpoint, Origin, Service};
 use crate::telemetry::dns::DnsStatus;
 use crate::telemetry::metrics::Class;
@@ -23,12 +25,13 @@ use crate::telemetry::metrics::Class;
 /// What there is.
 pub(super) const INDEX: &str = "\
 bowline-proxy admin. GET reads, POST changes.
+  GET  /health                 live, ready and why not, and how the app is by its own checks
   GET  /health/live            the process runs
   GET  /health/ready           200 when it takes work, else 503 with the reasons
   GET  /metrics                Prometheus text
   GET  /services               names, ports and VIPs of the mesh in force
   GET  /endpoints              each endpoint's state, load and latency
-  GET  /explain?url=URL        where a request would go, and why not elsewhere
+  GET  /explain?url=URL        where a request would go, and why not elsewhere (&method=POST&header=x-user:%20ann)
   GET  /tap?failed=true&...     requests as they end, a line of JSON each (filters: /tap?help=true)
   GET  /config                 the mesh in force, with all defaults
   POST /logging?level=LEVEL    error, warn, info or debug
@@ -37,15 +40,39 @@ bowline-proxy admin. GET reads, POST changes.
   POST /drain                  finish what is under way and exit
 ";
 
-pub(super) fn ready(admin: &Admin) -> Page {
+fn reasons(admin: &Admin) -> Vec<String> {
     let mut reasons = Vec::new();
     if admin.drain.phase() > Phase::Serving {
         reasons.push("draining".to_owned());
     }
     reasons.extend(admin.control.as_ref().and_then(|control| control.not_ready()));
+    reasons.extend(admin.app_states.not_ready());
+    if !admin.ingress.is_empty() {
+        let snapshot = admin.published.current();
+        reasons.extend(admin.ingress.iter().filter_map(|ingress| ingress.trouble(&snapshot)));
+    }
+    reasons
+}
+
+pub(super) fn ready(admin: &Admin) -> Page {
+    let reasons = reasons(admin);
     let ready = reasons.is_empty();
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     json(status, &Readiness { ready, reasons })
+}
+
+pub(super) fn health(admin: &Admin) -> Page {
+    let reasons = reasons(admin);
+    let app = |state: &AppState| AppHealth {
+        service: state.registration.service.clone(),
+        port: state.registration.port,
+        path: state.registration.health.clone(),
+        state: spread::word(state.health()).to_owned(),
+        why: state.why(),
+    };
+    let apps = admin.app_states.iter().map(app).collect();
+    // Always 200: it tells, and decides nothing.
+    json(StatusCode::OK, &HealthPage { live: true, ready: reasons.is_empty(), reasons, apps })
 }
 
 /// The reasons out of a `/health/ready` page.
@@ -76,6 +103,7 @@ pub(super) fn services(admin: &Admin) -> Page {
                 .collect(),
             endpoints: service.endpoints.len(),
             ejected: service.outlier.ejected(now),
+            unhealthy: spread::unhealthy(service),
             bypassed: service.bypassed,
             limits: limits(service),
         })
@@ -102,10 +130,18 @@ pub(super) async fn endpoints(admin: &Admin) -> Page {
     let mut endpoints = Vec::new();
     for service in &snapshot.services {
         let estimates = estimates(admin, &service.name, now).await;
+        let shares = spread::of(service, &admin.here, now);
         for (index, endpoint) in service.endpoints.iter().enumerate() {
             let expected =
                 estimates.iter().filter_map(|worker| worker.get(index).copied().flatten()).reduce(f64::max);
-            endpoints.push(summary(service, endpoint, expected, now));
+            let mut summary = summary(service, endpoint, expected, now);
+            spread::fill(&mut summary, service, index, &shares, now);
+            endpoints.push(summary);
+        }
+        for endpoint in &service.left_out {
+            let (summary, priority) = (summary(service, endpoint, None, now), endpoint.priority);
+            let (state, health) = ("left out".to_owned(), spread::health(service, endpoint, now));
+            endpoints.push(EndpointSummary { state, priority, health, ..summary });
         }
     }
     json(StatusCode::OK, &Endpoints { endpoints })
@@ -157,6 +193,10 @@ fn summary(
         failures: of(Class::None)
             + of(Class::ServerError)
             + shared.counters.sum(|counters| counters.broken.get()),
+        priority: endpoint.priority,
+        share_percent: None,
+        slow_start_percent: None,
+        health: None,
     }
 }
 
@@ -178,71 +218,60 @@ pub(super) fn config(admin: &Admin) -> Page {
 }
 
 pub(super) fn explain(admin: &Admin, query: &str) -> Page {
-    let Some(url) = query.split('&').find_map(|pair| pair.strip_prefix("url=")) else {
-        return text(
-            StatusCode::BAD_REQUEST,
-            "say which: /explain?url=http://server.hello-world.com:5000/\n",
-        );
-    };
-    let url = percent_decode(url);
-    let authority = match url.parse::<Uri>().ok().and_then(|uri| uri.authority().cloned()) {
-        Some(authority) => authority,
-        None => return text(StatusCode::BAD_REQUEST, &format!("{url} is not an absolute URL\n")),
-    };
-    json(StatusCode::OK, &explanation(admin, url, authority.as_str()))
+    match Asked::new(query) {
+        Ok(asked) => json(StatusCode::OK, &explanation(admin, &asked)),
+        Err(why) => text(StatusCode::BAD_REQUEST, &why),
+    }
 }
 
-fn explanation(admin: &Admin, url: String, authority: &str) -> Explanation {
+fn explanation(admin: &Admin, asked: &Asked) -> Explanation {
     let snapshot = admin.published.current();
     let now = admin.clock.now();
-    let name = crate::worker::normalise(authority);
+    let name = crate::worker::normalise(asked.authority());
+    let url = asked.url.clone();
     let Some(service) = snapshot.by_authority(&name) else {
-        return Explanation {
-            url,
-            steps: vec![snapshot.why_unknown(&name)],
-            service: None,
-            candidates: Vec::new(),
-            not_candidates: Vec::new(),
-        };
+        return Explanation { url, steps: vec![snapshot.why_unknown(&name)], ..Explanation::default() };
     };
-    let weights: Vec<u32> = service.endpoints.iter().map(|endpoint| endpoint.weight).collect();
-    let mut active = Vec::new();
-    let out = |index: usize| service.outlier.is_ejected(index, now);
-    let panic = bowline_core::balance::active(&weights, out, service.policy.panic_percent, &mut active);
+    let mut explained = Explanation { url, service: Some(service.name.clone()), ..Explanation::default() };
+    explained.steps.push(format!("{name} is an alias of service {}", service.name));
+    let (steps, goes) = routing::of(&snapshot, service, asked, &name);
+    explained.steps.extend(steps);
+    match goes {
+        Goes::Answered(status) => explained.answered = Some(status),
+        Goes::To(services) => {
+            explained.service = services.first().map(|service| service.name.clone());
+            for service in &services {
+                candidates(admin, service, services.len() > 1, now, &mut explained);
+            }
+        }
+    }
+    explained
+}
+
+/// Who of a service may be picked, and why.
+fn candidates(admin: &Admin, service: &Service, named: bool, now: Tick, explained: &mut Explanation) {
+    let mut shares = spread::of(service, &admin.here, now);
+    shares.active.retain(|index| guards::why_shut(service, *index as usize, now).is_none());
+    let active = &shares.active;
     let addr = |index: usize| service.endpoints[index].shared.addr;
-    let mut steps = vec![
-        format!("{name} is an alias of service {}", service.name),
-        format!("{} of its {} endpoints may be picked", active.len(), weights.len()),
-    ];
+    let name = if named { format!("{}: ", service.key) } else { String::new() };
+    let mut steps =
+        vec![format!("{} of its {} endpoints may be picked", active.len(), service.endpoints.len())];
     if let Origin::Dns(dns) = &service.origin {
         steps.push(from_dns(dns, now));
     }
     if service.bypassed {
         steps.push("it is bypassed: no retries, timeouts, ejections (POST /bypass ends that)".to_owned());
-    } else if panic {
-        steps.push(format!(
-            "fewer than {} % of the endpoints are not ejected: ejections are ignored (panicPercent)",
-            service.policy.panic_percent
-        ));
     }
-    steps.push(format!("{} chooses among them, request by request", service.policy.balancing.as_str()));
-    let not_candidates = (0..weights.len())
-        .filter(|index| !active.contains(&(*index as u32)))
-        .map(|index| NotCandidate {
-            address: addr(index),
-            why: match service.endpoints[index].shared.health.ejected_until(now) {
-                Some(until) => format!("ejected for another {:.1} s", until.since(now).as_secs_f64()),
-                None => "weight 0".to_owned(),
-            },
-        })
-        .collect();
-    Explanation {
-        url,
-        steps,
-        service: Some(service.name.clone()),
-        candidates: active.iter().map(|index| addr(*index as usize)).collect(),
-        not_candidates,
-    }
+    steps.extend(guards::steps(service, now));
+    steps.extend(spread::steps(service, &shares, &admin.here));
+    explained.steps.extend(steps.into_iter().map(|step| format!("{name}{step}")));
+    let left = (0..service.endpoints.len()).filter(|index| !active.contains(&(*index as u32)));
+    explained.not_candidates.extend(left.map(|index| NotCandidate {
+        address: addr(index),
+        why: spread::why_not(service, index, &shares, now),
+    }));
+    explained.candidates.extend(active.iter().map(|index| addr(*index as usize)));
 }
 
 fn from_dns(dns: &DnsStatus, now: Tick) -> String {
@@ -282,7 +311,7 @@ pub(super) fn tap(admin: &Admin, query: &str) -> Page {
     response
 }
 
-fn percent_decode(text: &str) -> String {
+pub(super) fn percent_decode(text: &str) -> String {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
     while let Some((first, tail)) = rest.split_first() {

@@ -14,6 +14,7 @@ use crate::drain::Signal;
 use crate::listen::Arrival;
 use crate::listen::accept::{VipListeners, Workers, accept, bind};
 use crate::listen::inbound::{Apps, Inbound};
+use crate::listen::ingress::Ingress;
 use crate::snapshot::Published;
 
 /// How often VIP listeners that could not be bound are tried again.
@@ -78,4 +79,54 @@ pub(super) fn accept_inbound(
         tokio::spawn(accept(listener, Arrival::Inbound(inbound), workers.clone()))
     };
     listeners.into_iter().map(start).collect()
+}
+
+/// Binds the entries into the mesh.
+pub(super) fn bind_ingress(
+    configs: &[config::Ingress],
+    drain: &Signal,
+) -> io::Result<Vec<(TcpListener, Arc<Ingress>)>> {
+    let bind_one = |config: &config::Ingress| {
+        let listener = bind(config.listen)?;
+        let listen = listener.local_addr()?;
+        Ok((listener, Arc::new(Ingress { config: config.clone(), listen, drain: drain.clone() })))
+    };
+    configs.iter().map(bind_one).collect()
+}
+
+/// Accepts callers from outside, until the returned tasks are aborted.
+pub(super) fn accept_ingress(
+    listeners: Vec<(TcpListener, Arc<Ingress>)>,
+    workers: &Workers,
+) -> Vec<JoinHandle<()>> {
+    let start =
+        |(listener, ingress)| tokio::spawn(accept(listener, Arrival::Ingress(ingress), workers.clone()));
+    listeners.into_iter().map(start).collect()
+}
+
+/// Says in the log which of them lead nowhere, and when that changes.
+pub(super) async fn tell_of_ingress(
+    entries: Vec<Arc<Ingress>>,
+    published: Arc<Published>,
+    mut changes: watch::Receiver<()>,
+) {
+    let mut told = vec![None; entries.len()];
+    loop {
+        changes.mark_unchanged();
+        let snapshot = published.current();
+        for (entry, told) in entries.iter().zip(&mut told) {
+            let trouble = entry.trouble(&snapshot);
+            match (&trouble, &told) {
+                (Some(why), _) if trouble != *told => tracing::warn!("{why}"),
+                (None, Some(_)) => {
+                    tracing::info!(service = entry.config.service, "an ingress has its service now");
+                }
+                _ => {}
+            }
+            *told = trouble;
+        }
+        if changes.changed().await.is_err() {
+            return;
+        }
+    }
 }

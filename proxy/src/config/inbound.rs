@@ -14,6 +14,9 @@ pub struct Inbound {
     pub app: Option<SocketAddr>,
     /// What is spoken; `None`: it is looked at.
     pub protocol: Option<AppProtocol>,
+    /// The service of the mesh that the app is: what guards it holds for its callers. `None`: the one that `--register` names
+    /// with the app's port, if any.
+    pub service: Option<String>,
     /// Callers begin with a PROXY protocol header (version 2), as a load balancer sends it.
     pub accept_proxy: bool,
     /// The app gets such a header, where bytes are passed through.
@@ -21,7 +24,7 @@ pub struct Inbound {
 }
 
 const FORM: &str = "expected ADDR, ADDR=PORT or ADDR=IP:PORT, and after commas protocol=http|http2|grpc|tcp, \
-                    proxy-protocol=accept|send|both";
+                    service=NAME, proxy-protocol=accept|send|both";
 
 impl FromStr for Inbound {
     type Err = String;
@@ -36,10 +39,12 @@ impl FromStr for Inbound {
         let listen: SocketAddr =
             listen.parse().map_err(|_| format!("{listen:?} is no address with a port; {FORM}"))?;
         let app = app.map(app_address).transpose()?;
-        let mut inbound = Inbound { listen, app, protocol: None, accept_proxy: false, send_proxy: false };
+        let mut inbound =
+            Inbound { listen, app, protocol: None, service: None, accept_proxy: false, send_proxy: false };
         for part in parts {
             match part.split_once('=') {
                 Some(("protocol", name)) => inbound.protocol = Some(protocol(name)?),
+                Some(("service", name)) if !name.is_empty() => inbound.service = Some(name.to_owned()),
                 Some(("proxy-protocol", "accept")) => inbound.accept_proxy = true,
                 Some(("proxy-protocol", "send")) => inbound.send_proxy = true,
                 Some(("proxy-protocol", "both")) => {
@@ -94,6 +99,7 @@ mod tests {
             listen: "0.0.0.0:15006".parse().unwrap(),
             app: None,
             protocol: None,
+            service: None,
             accept_proxy: false,
             send_proxy: false,
         };
@@ -102,10 +108,10 @@ mod tests {
         let app = Some("127.0.0.1:9001".parse().unwrap());
         assert_eq!("0.0.0.0:8080=9001".parse(), Ok(Inbound { listen, app, ..plain }));
         let app = Some("[::1]:9001".parse().unwrap());
-        let protocol = Some(AppProtocol::Tcp);
+        let (protocol, service) = (Some(AppProtocol::Tcp), Some("server".to_owned()));
         assert_eq!(
-            "0.0.0.0:8080=[::1]:9001,protocol=tcp,proxy-protocol=both".parse(),
-            Ok(Inbound { listen, app, protocol, accept_proxy: true, send_proxy: true })
+            "0.0.0.0:8080=[::1]:9001,protocol=tcp,service=server,proxy-protocol=both".parse(),
+            Ok(Inbound { listen, app, protocol, service, accept_proxy: true, send_proxy: true })
         );
         for wrong in [
             "8080",

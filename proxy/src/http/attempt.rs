@@ -6,12 +6,14 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use bowline_core::retry::AttemptTimeout;
 use h2::RecvStream;
 use http::{Request, Response, request, response};
 use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep};
 
 use super::replay::Source;
+use crate::cluster::Cluster;
 use crate::error::{Fault, Reason};
 use crate::pool::{Patience, Upstream, h1, h2 as pool_h2};
 
@@ -98,8 +100,20 @@ pub struct Limits {
     pub patience: Patience,
 }
 
+/// Where the limit of an attempt follows the service's latency: what it is by now.
+pub struct Following(pub Rc<Cluster>);
+
+impl Following {
+    fn limit(&self) -> Option<Duration> {
+        AttemptTimeout::Auto.of(true, false, self.0.recent_p99(self.0.now()))
+    }
+}
+
 /// Waits for the response head no longer than it may.
 pub struct Deadline<'a> {
+    /// The limit may have moved while the attempt was under way: when a whole service becomes slow, giving up what began
+    /// just before that would only add to it.
+    following: Option<Following>,
     sleep: Pin<&'a mut Sleep>,
     /// Made when the endpoint first takes nothing, and then kept: most never do.
     patience: Option<Pin<Box<Sleep>>>,
@@ -117,12 +131,23 @@ impl Deadline<'_> {
                 true => self.limits.arrived,
                 false => self.body.completed_at().unwrap_or(now),
             };
-            if let Some(reason) = self.limits.exceeded(complete, now) {
-                return Poll::Ready(reason);
+            match self.limits.exceeded(complete, now) {
+                Some(Reason::AttemptTimeout) if self.has_moved() => {}
+                Some(reason) => return Poll::Ready(reason),
+                None => {}
             }
             self.sleep.as_mut().reset(self.limits.next(complete));
         }
         Poll::Pending
+    }
+
+    /// Whether there is more time for the attempt than when it began.
+    #[cold]
+    fn has_moved(&mut self) -> bool {
+        let Some(following) = &self.following else { return false };
+        let (now, then) = (following.limit(), self.limits.attempt);
+        self.limits.attempt = now;
+        now > then || now.is_none()
     }
 
     /// Ready with a fault when the endpoint has taken nothing of the request for the idle timeout. `since`: when it was
@@ -182,10 +207,11 @@ pub async fn run(
     head: request::Parts,
     body: &Source,
     limits: Limits,
+    following: Option<Following>,
     fresh_connection: bool,
 ) -> Result<Answer, Fault> {
     let sleep = pin!(tokio::time::sleep_until(limits.next(limits.begun)));
-    let deadline = Deadline { sleep, patience: None, limits, body };
+    let deadline = Deadline { following, sleep, patience: None, limits, body };
     match protocol {
         Protocol::Http1 => {
             let mut lease = upstream.checkout_h1(limits.patience, !fresh_connection).await?;

@@ -1,6 +1,9 @@
 //! The way of a request. [`forward`] is all of it, step by step; each step is one call.
 
+mod guards;
+mod hedge;
 mod judge;
+mod rules;
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -8,26 +11,32 @@ use std::time::Duration;
 
 use bowline_core::Tick;
 use bowline_core::balance::Tried;
-use bowline_core::retry::is_idempotent;
+use bowline_core::breaker::Outcome;
+use bowline_core::retry::{AttemptTimeout, is_idempotent};
 use http::uri::Scheme;
-use http::{Method, Request, Response, StatusCode, Version, request};
+use http::{HeaderValue, Method, Request, Response, StatusCode, Version, header, request};
 use http_body::Body as _;
 use judge::Judgement;
+use rules::Ruled;
 use tokio::time::Instant;
 
 use super::app_body::AppBody;
-use super::attempt::{self, Answer, AnswerBody, Limits, Protocol};
+use super::attempt::{self, Answer, AnswerBody, Following, Limits, Protocol};
 use super::body::Body;
 use super::headers::{self, BadHead, Scan};
-use super::outcome::{class, grpc_status};
+use super::mirror::Copy;
+use super::outcome::{class, grpc_status, tells_against};
 use super::replay::Source;
-use super::{connect, outside, respond, upgrade, watch};
+use super::{connect, hash_key, outside, respond, rewrite, upgrade, watch};
+use crate::access::{Access, Granted};
 use crate::cluster::{Cluster, Flight, MustQueue, Permit};
 use crate::error::{Fault, Reason};
+use crate::guard;
 use crate::listen::{Downstream, Refusal};
 use crate::pool::Patience;
 use crate::record::Recording;
-use crate::snapshot::Service;
+use crate::snapshot::rules::Route;
+use crate::snapshot::{Policy, Service};
 use crate::telemetry::failures::Note;
 use crate::telemetry::metrics::Class;
 use crate::worker::Worker;
@@ -38,7 +47,6 @@ const LONGEST_WAIT: Duration = Duration::from_secs(15);
 
 /// Carries one request of the app to an endpoint of its service, and the response back.
 pub async fn forward(app: &Downstream, request: Request<AppBody>) -> Response<Body> {
-    let worker = app.worker();
     let (mut head, body) = request.into_parts();
     let scan = headers::scan(&head.headers);
     let recording = watch::begin(app, &mut head, &scan);
@@ -49,36 +57,51 @@ pub async fn forward(app: &Downstream, request: Request<AppBody>) -> Response<Bo
         // Boxed: it is rare and large.
         Err(refusal) => return Box::pin(unrouted(app, head, body, scan, refusal, recording)).await,
     };
-    // 2. What the request is, as far as timeouts and retries care.
-    let mut call = Call::new(worker, cluster, &head, body, scan.grpc, recording);
-    // 3. The head as the endpoint will see it.
+    // 2. By which of its rules?
+    let ruled = rules::rule(app, cluster, &head, &scan);
+    // 3. What the request is, as far as timeouts and retries care; and may it be made?
+    let mut call = Call::new(app, ruled, &head, body, scan.grpc, recording);
+    if call.is_guarded(app)
+        && let Err(response) = call.pass_guards(app, &mut head, &scan).await
+    {
+        return *response;
+    }
+    // 4. The head as the endpoint will see it.
+    call.find_key(app, &head);
     if let Err(BadHead(why)) = call.prepare(&mut head, &scan, app) {
         return call.refuse(Reason::BadRequest, why);
     }
-    // 4. Is there room?
-    if let Err(fault) = call.enter().await {
+    // 5. Is there room?
+    if let Err(fault) = call.enter(&head).await {
         return call.refuse(fault.reason, &fault.detail);
     }
+    call.mirror(&head);
     let mut head = Some(head);
     loop {
-        // 5. Which endpoint?
-        let Some(mut flight) = call.pick() else {
-            let why = call.service.why_no_endpoint();
-            return call.refuse(Reason::NoEndpoints, &why);
-        };
-        // 6. Send the request, wait for the response head.
+        // 6. Which endpoint?
+        let Some(mut flight) = call.pick() else { return call.refuse_for_want_of_endpoints() };
+        // 7. Send the request, wait for the response head.
         let attempt_head = call.head_for_attempt(&flight, app, &mut head);
         #[cfg(test)]
         crate::worker::tests::panic_on(&attempt_head);
-        let outcome = call.attempt(&mut flight, attempt_head).await;
-        // 7. What does it tell of the endpoint, and shall it be tried again?
+        let outcome = match call.hedge_delay(&head) {
+            None => call.attempt(&flight, attempt_head).await,
+            // Boxed: most services have none, and it is large.
+            Some(delay) => {
+                let (answered, outcome) =
+                    Box::pin(call.hedged(app, delay, flight, attempt_head, &head)).await;
+                flight = answered;
+                outcome
+            }
+        };
+        // 8. What does it tell of the endpoint, and shall it be tried again?
         match call.judge(flight, outcome) {
-            // 8. Pass the response on; its body brings the connection back to the pool when it ends.
+            // 9. Pass the response on; its body brings the connection back to the pool when it ends.
             Judgement::Pass(answer, flight) => return call.pass_on(app, answer, flight),
-            // 9. Another attempt, at another endpoint where there is one.
+            // 10. Another attempt, at another endpoint where there is one.
             Judgement::Again(wait) if wait.is_zero() => {}
             Judgement::Again(wait) => tokio::time::sleep(wait).await,
-            // 10. Say what was tried and why it failed.
+            // 11. Say what was tried and why it failed.
             Judgement::GiveUp(fault) => return call.give_up(&fault, app),
         }
     }
@@ -116,9 +139,14 @@ async fn unrouted(
     app.worker().counters().unrouted.inc(refusal.reason.as_str());
     let note = Note { service: "", endpoint: None, reason: refusal.reason.as_str(), told: true };
     app.worker().failures().note(note, &refusal.text);
-    let response = respond::failure(refusal.reason, &refusal.text, scan.grpc);
+    let response = match app.is_ingress() {
+        true => respond::not_here(refusal.reason, &refusal.text, scan.grpc),
+        false => respond::failure(refusal.reason, &refusal.text, scan.grpc),
+    };
     if let Some(recording) = recording {
-        recording.refused(refusal.reason, response.body().length(), app.worker().clock.now());
+        let (status, length) = (response.status(), response.body().length());
+        let grpc = scan.grpc.then(|| respond::grpc_status_of(response.headers())).flatten();
+        recording.refused_with(refusal.reason, status, grpc, length, app.worker().clock.now());
     }
     response
 }
@@ -142,10 +170,18 @@ struct Call<'a> {
     cluster: Rc<Cluster>,
     /// The service as it was when the request came: a change of the mesh doesn't change the rules half-way.
     service: Arc<Service>,
+    /// The route that it takes.
+    route: Option<Arc<Route>>,
+    /// How it is handled, where that is not as the service's policy says.
+    own_policy: Option<Arc<Policy>>,
+    /// What most requests have nothing of.
+    rare: Option<Box<Rare>>,
     body: Source,
     grpc: bool,
     /// The app speaks HTTP/2.
     http2_app: bool,
+    /// The caller is outside of the mesh, and none of its business is told.
+    outsider: bool,
     idempotent: bool,
     protocol: Protocol,
     /// The app has offered to go on with another protocol, and the endpoint is told so.
@@ -167,24 +203,52 @@ struct Call<'a> {
     recording: Option<Recording>,
 }
 
+/// What most requests have nothing of: apart, as the future of a request is what a busy connection costs most memory for.
+#[derive(Default)]
+struct Rare {
+    /// Whose route led to the service, where it is another one's.
+    owner: Option<Arc<Service>>,
+    /// The route leads to where this proxy knows nothing of.
+    astray: Option<String>,
+    /// A copy that waits for the body.
+    copy: Option<Copy>,
+    /// For so long it was held up: by a fault, or until it was its turn by a rate limit.
+    held_up: Duration,
+    /// What the service's breaker is told in the end.
+    breaker: Option<guard::Call>,
+    /// The hash of its key, where the service's endpoints are found by one.
+    key: Option<u64>,
+    /// What was asked of who calls, and what is passed on of it.
+    doors: Vec<(Arc<Access>, Option<Arc<Granted>>)>,
+    /// Cookies to set on the response, so that the caller brings its key along from now on.
+    set_cookies: Vec<HeaderValue>,
+}
+
 impl<'a> Call<'a> {
     fn new(
-        worker: &'a Rc<Worker>,
-        cluster: Rc<Cluster>,
+        app: &'a Downstream,
+        ruled: Ruled,
         head: &request::Parts,
         body: AppBody,
         grpc: bool,
         mut recording: Option<Recording>,
     ) -> Self {
-        let service = cluster.service();
-        let mut body = Source::new(body, service.policy.retry.max_body_bytes);
+        let worker = app.worker();
+        let Ruled { cluster, service, owner, route, policy: own_policy, cookie, astray } = ruled;
+        let rare = (owner.is_some() || cookie.is_some() || astray.is_some()).then(|| {
+            Box::new(Rare { owner, astray, set_cookies: cookie.into_iter().collect(), ..Rare::default() })
+        });
+        let policy = own_policy.as_deref().unwrap_or(&service.policy);
+        let outsider = app.is_ingress();
+        let mut body = Source::new(body, policy.retry.max_body_bytes);
         if let Some(recording) = &mut recording {
             recording.is_for(&service);
+            recording.takes(route.as_deref().and_then(|route| route.name.as_ref()));
             body.count(recording.received());
         }
         let started = worker.clock.now();
         service.budget.deposit(started);
-        let per_request = service.policy.per_request;
+        let per_request = policy.per_request;
         let grpc_timeout = if grpc { headers::grpc_timeout(&head.headers) } else { None };
         let limit = [per_request, grpc_timeout].into_iter().flatten().min();
         Call {
@@ -192,6 +256,7 @@ impl<'a> Call<'a> {
             body,
             grpc,
             http2_app: head.version == Version::HTTP_2,
+            outsider,
             idempotent: is_idempotent(&head.method),
             protocol: protocol(&service, head.version),
             upgrade: false,
@@ -206,18 +271,75 @@ impl<'a> Call<'a> {
             recording,
             cluster,
             service,
+            route,
+            own_policy,
+            rare,
+        }
+    }
+
+    /// A place for what most requests have nothing of.
+    fn rare(&mut self) -> &mut Rare {
+        self.rare.get_or_insert_default()
+    }
+
+    /// For so long it was held up on purpose.
+    #[inline]
+    fn held_up(&self) -> Duration {
+        self.rare.as_ref().map_or(Duration::ZERO, |rare| rare.held_up)
+    }
+
+    /// Whose route led to the service, where it is another one's.
+    fn owner(&self) -> Option<&Arc<Service>> {
+        self.rare.as_ref()?.owner.as_ref()
+    }
+
+    /// The hash of its key.
+    #[inline]
+    fn key(&self) -> Option<u64> {
+        self.rare.as_ref()?.key
+    }
+
+    /// How it is handled.
+    fn policy(&self) -> &Policy {
+        self.own_policy.as_deref().unwrap_or(&self.service.policy)
+    }
+
+    /// When it set out: when it came, and what it was held up for.
+    fn set_out(&self) -> Instant {
+        self.worker.clock.instant(self.started) + self.held_up()
+    }
+
+    /// What keeps the request with one endpoint. Before the head is changed: the key is of what came.
+    #[inline]
+    fn find_key(&mut self, app: &Downstream, head: &request::Parts) {
+        let Some(hashing) = &self.service.hashing else { return };
+        // A split may have set the same cookie already: it has one value.
+        let set = self.rare.as_ref().map_or(&[][..], |rare| &rare.set_cookies);
+        if let Some(hash) = set.iter().find_map(|set| hash_key::of_set(&hashing.key, set)) {
+            self.rare().key = Some(hash);
+        } else if let Some(hashed) = hash_key::of(&hashing.key, app, head) {
+            let rare = self.rare();
+            rare.key = Some(hashed.hash);
+            rare.set_cookies.extend(hashed.set_cookie);
         }
     }
 
     fn prepare(&mut self, head: &mut request::Parts, scan: &Scan, app: &Downstream) -> Result<(), BadHead> {
         headers::ensure_host(head, scan, app.alias());
-        if let Some(client) = app.client() {
-            headers::add_forwarded_for(&mut head.headers, client);
-        }
         // With a body under way the tunnel would have no clear beginning.
         let may_upgrade = scan.one_hop && self.protocol == Protocol::Http1 && self.body.is_empty();
         let offer = if may_upgrade { upgrade::offered(head) } else { None };
         headers::strip_request(head, scan);
+        // After that: a caller can't have it taken out again by naming it in Connection.
+        if let Some(client) = app.client() {
+            headers::add_forwarded_for(&mut head.headers, client);
+        }
+        for (access, granted) in self.rare.iter().flat_map(|rare| &rare.doors) {
+            access.keep_key(&mut head.headers);
+            if let Some(granted) = granted {
+                granted.put(&mut head.headers);
+            }
+        }
         if let Some(offer) = offer {
             self.upgrade = true;
             upgrade::put(&mut head.headers, offer);
@@ -226,10 +348,18 @@ impl<'a> Call<'a> {
         match self.protocol {
             Protocol::Http1 => headers::to_http1(head),
             Protocol::Http2 => headers::to_http2(head),
+        }?;
+        match self.route.as_deref().filter(|route| route.changes_request()) {
+            Some(route) => rewrite::change(head, route, self.protocol),
+            None => Ok(()),
         }
     }
 
-    async fn enter(&mut self) -> Result<(), Fault> {
+    async fn enter(&mut self, head: &request::Parts) -> Result<(), Fault> {
+        if let Some(learnt) = self.learnt_limit(&head.headers) {
+            self.permit = Some(self.cluster.try_enter_below(learnt)?);
+            return Ok(());
+        }
         self.permit = match self.cluster.try_enter() {
             Ok(permit) => permit,
             // Boxed: it is rare and large.
@@ -244,17 +374,21 @@ impl<'a> Call<'a> {
 
     /// Half of the time that it has for a response: who comes in at the end of it could not be answered any more.
     fn may_wait_until(&self) -> Instant {
-        let policy = &self.service.policy;
-        let arrived = self.worker.clock.instant(self.started);
+        let policy = self.policy();
+        let arrived = self.set_out();
         let response = if self.grpc { policy.grpc_response_headers } else { policy.response_headers };
         let whole = self.until.map(|until| until.saturating_duration_since(arrived));
         arrived + [response, whole].into_iter().flatten().min().unwrap_or(LONGEST_WAIT).min(LONGEST_WAIT) / 2
     }
 
     fn pick(&mut self) -> Option<Flight> {
-        let now = if self.attempts == 0 { self.started } else { self.worker.clock.now() };
-        let upstream = self.cluster.pick(now, &mut self.worker.rng(), &self.tried)?;
-        let mut flight = self.cluster.start(upstream, now);
+        if self.rare.as_ref().is_some_and(|rare| rare.astray.is_some()) {
+            return None;
+        }
+        let held_up = self.attempts > 0 || !self.held_up().is_zero();
+        let now = if held_up { self.worker.clock.now() } else { self.started };
+        let picked = self.cluster.pick(now, &mut self.worker.rng(), &self.tried, self.key())?;
+        let mut flight = self.cluster.start(picked, now);
         flight.mark(&mut self.tried);
         if self.body.is_empty() {
             flight.sent(now);
@@ -270,51 +404,88 @@ impl<'a> Call<'a> {
         app: &Downstream,
         head: &mut Option<request::Parts>,
     ) -> request::Parts {
-        let head = if self.is_last_attempt() { head.take() } else { head.clone() };
-        let mut head = head.expect("the head is given away with the last attempt only");
+        let last = self.is_last_attempt() && self.policy().hedge_after.is_none();
+        let head = if last { head.take() } else { head.clone() };
+        let head = head.expect("the head is given away with the last attempt only");
+        self.mark_attempt(flight, app, head)
+    }
+
+    /// Where somebody looks, the attempt is noted, and its head says what it is in the trace.
+    fn mark_attempt(
+        &mut self,
+        flight: &Flight,
+        app: &Downstream,
+        mut head: request::Parts,
+    ) -> request::Parts {
         if let Some(recording) = &mut self.recording {
             let endpoint = &flight.upstream().shared;
-            let inbound = app.client().is_some();
+            let inbound = app.is_inbound();
             watch::attempt(self.worker, recording, endpoint, inbound, flight.started(), &mut head);
         }
         head
     }
 
     fn is_last_attempt(&self) -> bool {
-        self.attempts > self.service.policy.retry.retries
+        self.attempts > self.policy().retry.retries
     }
 
-    async fn attempt(&self, flight: &mut Flight, head: request::Parts) -> Result<Answer, Fault> {
-        let policy = &self.service.policy;
+    async fn attempt(&self, flight: &Flight, head: request::Parts) -> Result<Answer, Fault> {
+        let (limits, following) = (self.limits(flight), self.following());
+        let fresh = self.fresh_connection;
+        attempt::run(flight.upstream(), self.protocol, head, &self.body, limits, following, fresh).await
+    }
+
+    /// Who says what the limit of the attempt is by the time that it is reached.
+    fn following(&self) -> Option<Following> {
+        let auto = self.policy().attempt == AttemptTimeout::Auto;
+        let follows = auto && self.idempotent && !self.grpc && !self.is_last_attempt();
+        follows.then(|| Following(self.cluster.clone()))
+    }
+
+    fn limits(&self, flight: &Flight) -> Limits {
+        let policy = self.policy();
         let begun = flight.started();
         let p99 = self.cluster.recent_p99(begun);
         let clock = &self.worker.clock;
-        let limits = Limits {
-            arrived: clock.instant(self.started),
+        Limits {
+            arrived: self.set_out(),
             begun: clock.instant(begun),
             response: if self.grpc { policy.grpc_response_headers } else { policy.response_headers },
             attempt: policy.attempt.of(self.idempotent && !self.grpc, self.is_last_attempt(), p99),
             until: self.until,
             idle: policy.idle,
             patience: Patience { connect: policy.connect, wait: self.may_wait_until() },
-        };
-        let upstream = flight.upstream();
-        attempt::run(upstream, self.protocol, head, &self.body, limits, self.fresh_connection).await
+        }
     }
 
     fn pass_on(&mut self, app: &Downstream, answer: Answer, mut flight: Flight) -> Response<Body> {
+        self.mirror_body();
         if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
             return self.switch(app, answer, flight);
         }
         let grpc_status = if self.grpc { grpc_status(answer.headers()) } else { None };
         self.count(class(answer.status(), grpc_status), flight.answered_at());
+        if self.rare.as_ref().is_some_and(|rare| rare.breaker.is_some()) {
+            let against = tells_against(answer.status(), grpc_status);
+            self.tell_breaker(
+                flight.answered_at(),
+                if against { Outcome::Failure } else { Outcome::Success },
+            );
+        }
         if let Some(recording) = &mut self.recording {
             recording.answered(answer.status(), grpc_status, flight.answered_at());
         }
         let limit = self.until.map(|until| Box::pin(tokio::time::sleep_until(until)));
         flight.hold(self.permit.take());
+        if let Some(policy) = &self.own_policy {
+            flight.keep_to(policy);
+        }
         let (mut head, body) = answer.into_parts();
         headers::strip_response(&mut head);
+        for cookie in self.rare.iter_mut().flat_map(|rare| rare.set_cookies.drain(..)) {
+            head.headers.append(header::SET_COOKIE, cookie);
+        }
+        self.change_response(&mut head.headers);
         // hyper writes the version that the app's connection speaks.
         head.version = Version::HTTP_11;
         let body = match body {
@@ -336,9 +507,11 @@ impl<'a> Call<'a> {
         if let Some(recording) = &mut self.recording {
             recording.answered(answer.status(), None, now);
         }
-        match upgrade::switch(app, &self.cluster, &self.service, answer, flight, &mut self.recording) {
-            Some(response) => {
+        let idle = self.policy().idle;
+        match upgrade::switch(app, &self.cluster, idle, answer, flight, &mut self.recording) {
+            Some(mut response) => {
                 self.count(Class::Other, now);
+                self.change_response(response.headers_mut());
                 response
             }
             None => self.refuse(Reason::Reset, "the endpoint left as it switched protocols"),
@@ -346,34 +519,71 @@ impl<'a> Call<'a> {
     }
 
     fn give_up(&mut self, fault: &Fault, app: &Downstream) -> Response<Body> {
+        self.tell_breaker_of(fault);
+        self.mirror_body();
         let attempts = match self.attempts {
             1 => "1 attempt".to_owned(),
             n => format!("{n} attempts"),
         };
         let mut response =
             self.answer_for(fault.reason, &format!("{attempts} failed, the last one with {fault}"));
-        if app.client().is_some() && fault.is_unprocessed() {
+        if app.is_inbound() && fault.is_unprocessed() {
             headers::mark_unprocessed(response.headers_mut());
         }
         response
     }
 
+    #[cold]
+    fn refuse_for_want_of_endpoints(&mut self) -> Response<Body> {
+        if self.cluster.is_shut(self.worker.clock.now(), &mut self.worker.rng()) {
+            return self.refuse(Reason::CircuitOpen, "the circuit breakers of all its endpoints are open");
+        }
+        let why = match self.rare.as_ref().and_then(|rare| rare.astray.as_ref()) {
+            Some(why) => why.to_string(),
+            None => self.service.why_no_endpoint(),
+        };
+        self.refuse(Reason::NoEndpoints, &why)
+    }
+
     fn refuse(&mut self, reason: Reason, why: &str) -> Response<Body> {
+        self.refuse_with(reason, why, |_| {})
+    }
+
+    /// The same with more in its head.
+    fn refuse_with(
+        &mut self,
+        reason: Reason,
+        why: &str,
+        more: impl FnOnce(&mut Response<Body>),
+    ) -> Response<Body> {
         let note = Note { service: &self.service.name, endpoint: None, reason: reason.as_str(), told: true };
         self.cluster.failures.note(note, why);
-        self.answer_for(reason, why)
+        self.answer_with(reason, why, more)
     }
 
     /// The answer of the proxy itself.
     fn answer_for(&mut self, reason: Reason, why: &str) -> Response<Body> {
+        self.answer_with(reason, why, |_| {})
+    }
+
+    fn answer_with(
+        &mut self,
+        reason: Reason,
+        why: &str,
+        more: impl FnOnce(&mut Response<Body>),
+    ) -> Response<Body> {
         let now = self.worker.clock.now();
         self.count(Class::None, now);
         self.service.shared.local_responses.inc(reason.as_str());
-        let text = format!("service {}: {why}", self.service.name);
-        let response = respond::failure(reason, &text, self.grpc);
+        let mut response = match self.outsider {
+            true => respond::failure(reason, reason.to_outsiders(), self.grpc),
+            false => respond::failure(reason, &format!("service {}: {why}", self.service.name), self.grpc),
+        };
         if let Some(recording) = self.recording.take() {
             recording.refused(reason, response.body().length(), now);
         }
+        more(&mut response);
+        self.change_response(response.headers_mut());
         response
     }
 
@@ -385,6 +595,9 @@ impl<'a> Call<'a> {
             counters.grpc_requests.inc();
         }
         counters.duration.record(now.since(self.started));
+        if let Some(route) = &self.route {
+            route.counters.count(class);
+        }
     }
 }
 
@@ -392,6 +605,9 @@ impl Drop for Call<'_> {
     fn drop(&mut self) {
         if !self.counted {
             self.cluster.counters.requests[Class::Cancelled as usize].inc();
+            if let Some(route) = &self.route {
+                route.counters.count(Class::Cancelled);
+            }
             if self.queued {
                 self.cluster.limiter.served_in_vain();
             }
@@ -400,7 +616,7 @@ impl Drop for Call<'_> {
 }
 
 /// The service's declared protocol, else the app's own.
-fn protocol(service: &Service, app: Version) -> Protocol {
+pub(super) fn protocol(service: &Service, app: Version) -> Protocol {
     use bowline_api::model::AppProtocol;
     match service.protocol {
         Some(AppProtocol::Http) => Protocol::Http1,

@@ -180,7 +180,7 @@ async fn exchange(
     let mut upstreams = upstreams.iter().peekable();
     loop {
         let upstream = upstreams.next().expect("a name without an address is refused");
-        let answer = match attempt::run(upstream, protocol, head.clone(), &body, limits, true).await {
+        let answer = match attempt::run(upstream, protocol, head.clone(), &body, limits, None, true).await {
             Err(fault) if fault.reason.is_connect() && upstreams.peek().is_some() => continue,
             outcome => outcome?,
         };

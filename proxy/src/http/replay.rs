@@ -84,6 +84,11 @@ impl Source {
         }
     }
 
+    /// Another hand on it.
+    pub fn share(&self) -> Source {
+        Source(self.0.clone())
+    }
+
     /// The body of the next attempt. Only the newest one may be read.
     pub fn attempt(&self) -> RequestBody {
         match &self.0 {
@@ -93,6 +98,24 @@ impl Source {
                 RequestBody::Replay(Box::new(replay))
             }
         }
+    }
+
+    /// The whole body, for a request of its own; `None` where it is not all there, or was not kept.
+    pub fn copy(&self) -> Option<Source> {
+        let Some(shared) = &self.0 else { return Some(Source(None)) };
+        let shared = shared.borrow();
+        let Shared { complete: Some(_), spoilt: false, .. } = &*shared else { return None };
+        Some(Source(Some(Rc::new(RefCell::new(Shared {
+            incoming: AppBody::Empty,
+            kept: shared.kept.clone(),
+            kept_bytes: shared.kept_bytes,
+            max_bytes: shared.max_bytes,
+            trailers: shared.trailers.clone(),
+            started: true,
+            complete: shared.complete,
+            spoilt: false,
+            counted: None,
+        })))))
     }
 
     /// What became of the body so far, as the retry table asks.

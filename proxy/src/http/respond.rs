@@ -3,8 +3,9 @@
 
 use std::fmt::Write as _;
 
+use bowline_api::model::Respond;
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
 
 use super::body::Body;
 use crate::error::Reason;
@@ -33,6 +34,81 @@ pub fn failure(reason: Reason, text: &str, grpc: bool) -> Response<Body> {
         headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     response
+}
+
+/// The response for a request from outside of the mesh that is for nobody in it: nothing of the mesh is named in it.
+pub fn not_here(reason: Reason, text: &str, grpc: bool) -> Response<Body> {
+    if reason != Reason::UnknownService {
+        let words = if reason == Reason::BadRequest { text } else { reason.to_outsiders() };
+        return failure(reason, words, grpc);
+    }
+    let mut response = failure(reason, "there is nothing here by this name and path", grpc);
+    match grpc {
+        true => {
+            let status = HeaderValue::from(grpc_for(StatusCode::NOT_FOUND));
+            response.headers_mut().insert("grpc-status", status);
+        }
+        false => *response.status_mut() = StatusCode::NOT_FOUND,
+    }
+    response
+}
+
+/// The gRPC status in a head.
+pub fn grpc_status_of(headers: &HeaderMap) -> Option<u32> {
+    headers.get("grpc-status")?.to_str().ok()?.parse().ok()
+}
+
+/// What the mesh file says in place of an answer. A gRPC caller gets the gRPC status that stands for it.
+pub fn fix(response: &mut Response<Body>, fixed: &Respond, grpc: bool) {
+    let status = StatusCode::from_u16(fixed.status).unwrap_or(StatusCode::OK);
+    if grpc {
+        response.headers_mut().insert("grpc-status", HeaderValue::from(grpc_for(status)));
+    } else {
+        *response.status_mut() = status;
+        response.headers_mut().remove(header::CONTENT_TYPE);
+        *response.body_mut() = Body::full(Bytes::from(fixed.body.clone()));
+    }
+    for (name, value) in &fixed.headers {
+        // Checked with the mesh file.
+        if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::from_str(value)) {
+            response.headers_mut().insert(name, value);
+        }
+    }
+}
+
+/// An error made on purpose.
+pub fn aborted(status: StatusCode, text: &str, grpc: bool) -> Response<Body> {
+    let mut response = failure(Reason::FaultInjected, text, grpc);
+    match grpc {
+        true => drop(response.headers_mut().insert("grpc-status", HeaderValue::from(grpc_for(status)))),
+        false => *response.status_mut() = status,
+    }
+    response
+}
+
+/// A response of the mesh file's to a gRPC caller: the gRPC status that stands for its own, with its body as the message.
+pub fn grpc_response(status: StatusCode, message: &str, headers: HeaderMap) -> Response<Body> {
+    let mut response = Response::new(Body::empty());
+    *response.headers_mut() = headers;
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+    headers.insert("grpc-status", HeaderValue::from(grpc_for(status)));
+    if let Ok(message) = HeaderValue::from_str(&percent_encode(message)) {
+        headers.insert("grpc-message", message);
+    }
+    response
+}
+
+/// The gRPC status that stands for one of HTTP, by gRPC's own table (`http-grpc-status-mapping`).
+pub fn grpc_for(status: StatusCode) -> u16 {
+    match status.as_u16() {
+        400 => 13,
+        401 => 16,
+        403 => 7,
+        404 => 12,
+        429 | 502..=504 => 14,
+        _ => 2,
+    }
 }
 
 /// gRPC's own way to say it: HTTP 200 and the status in the head, as a response without a message.

@@ -1,6 +1,8 @@
 //! HTTP/1.1 upgrades, such as WebSocket. The app offers a protocol, the endpoint says 101, and from then on their two
 //! connections are a tunnel. Any other status is an ordinary answer, and what follows on the connection is a request.
 
+use std::time::Duration;
+
 use http::header::{self, HeaderMap, HeaderValue};
 use http::{Response, Version, request};
 
@@ -10,7 +12,6 @@ use super::headers;
 use crate::cluster::{Cluster, Flight};
 use crate::listen::Downstream;
 use crate::record::Recording;
-use crate::snapshot::Service;
 use crate::tunnel::Tunnel;
 
 const UPGRADE: HeaderValue = HeaderValue::from_static("Upgrade");
@@ -41,11 +42,11 @@ pub fn put(headers: &mut HeaderMap, protocol: HeaderValue) {
 }
 
 /// Passes a 101 on, and leaves the endpoint's connection for the app's, once that has sent it. `None`: the endpoint has
-/// gone already. The record of the request ends with the tunnel.
+/// gone already. The record of the request ends with the tunnel. `idle`: how long that may stand still.
 pub fn switch(
     app: &Downstream,
     cluster: &Cluster,
-    service: &Service,
+    idle: Option<Duration>,
     answer: Answer,
     flight: Flight,
     recording: &mut Option<Recording>,
@@ -60,7 +61,6 @@ pub fn switch(
         put(&mut head.headers, protocol);
     }
     head.version = Version::HTTP_11;
-    let idle = service.policy.idle;
     let counters = cluster.counters.tunnels.clone();
     let tunnel = Tunnel::new(upstream, early, place, Some(flight), idle, counters);
     app.set_tunnel(tunnel.recorded(recording.take()));

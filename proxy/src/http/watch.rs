@@ -25,7 +25,7 @@ fn watch(app: &Downstream, head: &mut request::Parts, scan: &Scan, wants: Wants)
     // Before the trace's headers are changed.
     let headers = wants.any(Wants::HEADERS).then(|| Box::new(head.headers.clone()));
     let trace = match wants.any(Wants::TRACES) {
-        true => trace(worker, head, app.client().is_some()),
+        true => trace(worker, head, app.is_inbound()),
         false => None,
     };
     if trace.is_none() && !wants.any(Wants::LOG | Wants::TAP) {
@@ -39,6 +39,8 @@ fn watch(app: &Downstream, head: &mut request::Parts, scan: &Scan, wants: Wants)
         trace,
         said,
         service: None,
+        route: None,
+        delayed: std::time::Duration::ZERO,
         client: app.client(),
         method: head.method.clone(),
         version: head.version,

@@ -56,6 +56,11 @@ impl Apps {
         services.keys().map(SocketAddr::port).chain(self.registered.keys().copied()).collect()
     }
 
+    /// The service that the app is on this port.
+    pub fn service(&self, port: u16) -> Option<&str> {
+        self.registered.get(&port).map(String::as_str)
+    }
+
     /// What the app is declared to speak on this port.
     pub fn declared(&self, port: u16) -> Option<AppProtocol> {
         let name = self.registered.get(&port)?;
@@ -81,6 +86,10 @@ pub struct Visitor {
     pub cluster: Rc<Cluster>,
     /// Who calls.
     pub client: IpAddr,
+    /// The service of the mesh that the app is, where that is known.
+    pub service: Option<Box<str>>,
+    /// `--inbound` names it: without it nobody is let in, as nobody could say who may be.
+    pub is_guarded: bool,
     /// What stands in for `Host` where a request has none.
     pub authority: Box<str>,
 }

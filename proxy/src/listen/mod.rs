@@ -5,6 +5,7 @@ pub mod accept;
 pub mod detect;
 pub mod first;
 pub mod inbound;
+pub mod ingress;
 pub mod original;
 pub mod proxy_protocol;
 pub mod redirect;
@@ -25,10 +26,11 @@ use crate::http::body::Bridged;
 use crate::http::headers::{self, Scan};
 use crate::limiter::Limiter;
 use crate::pool::Upstream;
-use crate::snapshot::SharedEndpoint;
+use crate::snapshot::{Service, SharedEndpoint};
 use crate::tunnel::Tunnel;
-use crate::worker::Worker;
+use crate::worker::{Worker, has_port, normalise};
 use inbound::{Inbound, Visitor};
+use ingress::{Guest, Ingress};
 use watch::Activity;
 
 /// Where a connection was accepted.
@@ -43,6 +45,8 @@ pub enum Arrival {
     Redirected(SocketAddr),
     /// In front of the app, by somebody who calls it.
     Inbound(Arc<Inbound>),
+    /// At an entry into the mesh, by somebody outside of it.
+    Ingress(Arc<Ingress>),
 }
 
 /// One connection of the app.
@@ -61,6 +65,8 @@ pub struct Downstream {
     original: OnceCell<Rc<Upstream>>,
     /// Who calls the app, where it is the one that is called.
     visitor: Option<Visitor>,
+    /// Who calls from outside of the mesh.
+    guest: Option<Guest>,
 }
 
 struct LastRoute {
@@ -88,6 +94,11 @@ impl Refusal {
     fn bad_request(text: impl Into<String>) -> Self {
         Refusal { reason: Reason::BadRequest, text: text.into(), outside: false }
     }
+
+    fn unknown(host: &str) -> Self {
+        let text = format!("no route of the ingress fits, and {host:?} is no name that it exposes");
+        Refusal { reason: Reason::UnknownService, text, outside: false }
+    }
 }
 
 impl Downstream {
@@ -102,6 +113,7 @@ impl Downstream {
             bridged: RefCell::default(),
             original: OnceCell::new(),
             visitor: None,
+            guest: None,
         }
     }
 
@@ -110,10 +122,38 @@ impl Downstream {
         Downstream { visitor: Some(visitor), ..Self::new(worker, arrival, activity) }
     }
 
-    /// Who calls the app; `None`: the app is the one that calls.
+    /// A connection from outside of the mesh.
+    pub fn entered(worker: Rc<Worker>, arrival: Arrival, guest: Guest, activity: Arc<Activity>) -> Self {
+        Downstream { guest: Some(guest), ..Self::new(worker, arrival, activity) }
+    }
+
+    /// Who calls the app, or from outside of the mesh; `None`: the app is the one that calls.
     #[inline]
     pub fn client(&self) -> Option<IpAddr> {
-        self.visitor.as_ref().map(|visitor| visitor.client)
+        match &self.visitor {
+            Some(visitor) => Some(visitor.client),
+            None => self.guest.as_ref().map(|guest| guest.client),
+        }
+    }
+
+    /// Whether the app is the one that is called.
+    #[inline]
+    pub fn is_inbound(&self) -> bool {
+        self.visitor.is_some()
+    }
+
+    /// Whether it has come from outside of the mesh.
+    #[inline]
+    pub fn is_ingress(&self) -> bool {
+        self.guest.is_some()
+    }
+
+    /// The service of the mesh that the app is, where callers come in and its name is known.
+    #[inline]
+    pub fn called(&self) -> Option<Arc<Service>> {
+        let name = self.visitor.as_ref()?.service.as_deref()?;
+        self.worker.generation();
+        Some(self.worker.cluster_by_name(name)?.service())
     }
 
     /// A response from an endpoint over HTTP/2 is about to be sent over HTTP/1.1.
@@ -155,6 +195,7 @@ impl Downstream {
                 Arrival::ForwardProxy => "the forward proxy",
                 Arrival::Redirected(_) => "a redirected connection",
                 Arrival::Inbound(_) => "the inbound listener",
+                Arrival::Ingress(_) => "an ingress",
             };
             tracing::warn!(
                 alias,
@@ -187,6 +228,21 @@ impl Downstream {
             Arrival::Vip(alias) => alias,
             Arrival::ForwardProxy | Arrival::Redirected(_) => "",
             Arrival::Inbound(_) => self.visitor.as_ref().map_or("", |visitor| &visitor.authority),
+            Arrival::Ingress(_) => self.guest.as_ref().map_or("", |guest| &guest.authority),
+        }
+    }
+
+    /// The alias that a request for this host was sent to, `dnsName:port` in lower case.
+    pub fn dialled(&self, host: &str) -> String {
+        match &self.arrival {
+            Arrival::Vip(alias) => alias.to_string(),
+            // Without a port the name means the one that was dialled.
+            Arrival::Redirected(original) if !has_port(host) => {
+                normalise(&format!("{}:{}", host.trim_end_matches(':'), original.port()))
+            }
+            Arrival::ForwardProxy | Arrival::Redirected(_) | Arrival::Inbound(_) | Arrival::Ingress(_) => {
+                normalise(host)
+            }
         }
     }
 
@@ -220,6 +276,7 @@ impl Downstream {
                 let app = self.visitor.as_ref().map(|visitor| visitor.cluster.clone());
                 return app.ok_or_else(|| Refusal::bad_request("nobody listens behind this proxy"));
             }
+            (Arrival::Ingress(ingress), named) => return self.route_ingress(ingress, named, head),
             (Arrival::ForwardProxy, None) => return Err(bad(headers::BadHead("no Host header"))),
         };
         let generation = self.worker.generation();
@@ -238,6 +295,40 @@ impl Downstream {
         let last = LastRoute { generation, authority: authority.into(), cluster: cluster.clone() };
         *self.last.borrow_mut() = Some(last);
         Ok(cluster)
+    }
+
+    /// The service that was to guard the app, where this proxy does not know it.
+    pub fn lacks_guard(&self) -> Option<&str> {
+        let visitor = self.visitor.as_ref().filter(|visitor| visitor.is_guarded)?;
+        visitor.service.as_deref().filter(|_| self.called().is_none())
+    }
+
+    /// The service that the ingress is, where a request came in at one.
+    pub fn entry(&self) -> Option<Arc<Service>> {
+        let Arrival::Ingress(ingress) = &self.arrival else { return None };
+        Some(self.worker.cluster_by_name(&ingress.config.service)?.service())
+    }
+
+    /// Its service, if a route of that fits, or the exposed one that the request names.
+    fn route_ingress(
+        &self,
+        ingress: &Ingress,
+        named: Option<&str>,
+        head: &request::Parts,
+    ) -> Result<Rc<Cluster>, Refusal> {
+        self.worker.generation();
+        let name = &ingress.config.service;
+        let Some(cluster) = self.worker.cluster_by_name(name) else {
+            return Err(self.worker.no_service(name));
+        };
+        let service = cluster.service();
+        let host = named.unwrap_or_else(|| self.alias());
+        let is_there = |cluster: &Rc<Cluster>| !is_tcp(cluster);
+        if service.entry.is_whole || service.rules.as_ref().is_some_and(|rules| rules.has_route(head, host)) {
+            return Some(cluster).filter(is_there).ok_or_else(|| Refusal::unknown(host));
+        }
+        let exposed = service.entry.exposed(host).and_then(|name| self.worker.cluster_by_name(name));
+        exposed.filter(is_there).ok_or_else(|| Refusal::unknown(host))
     }
 
     fn route_redirected(&self, named: Option<&str>, original: SocketAddr) -> Result<Rc<Cluster>, Refusal> {

@@ -54,7 +54,7 @@ impl Index {
                 continue;
             }
             let name: Arc<str> = service.name.as_str().into();
-            for endpoint in &service.endpoints {
+            for endpoint in service.all_endpoints() {
                 match index.tcp_endpoints.entry(endpoint.shared.addr) {
                     Entry::Vacant(free) => drop(free.insert(Some(name.clone()))),
                     Entry::Occupied(mut taken) if taken.get().as_ref() != Some(&name) => {

@@ -66,6 +66,10 @@ attributes! {
         "Bytes of the response's body that were passed on.";
     SERVICE = "bowline.service" on "request, attempt"
         "The service that was called: its `discoveryName`.";
+    ROUTE = "bowline.route" on "request"
+        "The route that the request took, by its name or its place in the list; missing where none fits.";
+    FAULT_DELAY = "bowline.fault_delay_ms" on "request"
+        "How long the request was held up on purpose, by its route's `fault`, in milliseconds.";
     ENDPOINT = "bowline.endpoint" on "request, attempt"
         "The endpoint, address and port; of a request: the one that answered.";
     ZONE = "bowline.zone" on "attempt"

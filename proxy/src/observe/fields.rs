@@ -25,6 +25,7 @@ fields! {
     TIME = "time" "When the request's head had come: RFC 3339 in UTC, to the microsecond.";
     DIRECTION = "direction" "`outbound`: the app calls; `inbound`: the app is called.";
     SERVICE = "service" "The service's `discoveryName`; `inbound:PORT` for calls of the app; missing for names outside of the mesh.";
+    ROUTE = "route" "The route that the request took, by its name or its place in the list; missing: none.";
     METHOD = "method" "The method.";
     AUTHORITY = "authority" "Host and port, as they were asked for.";
     PATH = "path" "The path, with the query only where `--access-log-query` is given; at most 2,048 bytes of both.";
@@ -34,6 +35,7 @@ fields! {
     RECEIVED = "bytes_received" "Bytes of the request's body.";
     SENT = "bytes_sent" "Bytes of the response's body.";
     DURATION = "duration_ms" "Milliseconds from the request's head to the end of its response.";
+    DELAYED = "delayed_ms" "Milliseconds that the request was held up on purpose, by its route's `fault`; missing: it was not.";
     UPSTREAM = "upstream_ms" "Milliseconds to the response's head, all attempts included.";
     ENDPOINT = "endpoint" "The endpoint of the last attempt.";
     ZONE = "zone" "Its zone.";

@@ -21,6 +21,9 @@ pub(super) fn json(record: &Record, wall: Wall, with_query: bool, to: &mut Strin
     if let Some(service) = &record.service {
         line.text(&f::SERVICE, &service.name);
     }
+    if let Some(route) = &record.route {
+        line.text(&f::ROUTE, route);
+    }
     line.text(&f::METHOD, record.method.as_str());
     line.text(&f::AUTHORITY, record.texts.get(Text::Authority));
     line.text(&f::PATH, path(record, with_query));
@@ -34,6 +37,9 @@ pub(super) fn json(record: &Record, wall: Wall, with_query: bool, to: &mut Strin
     line.number(&f::RECEIVED, record.received);
     line.number(&f::SENT, record.sent);
     line.milliseconds(&f::DURATION, record.ended.since(record.started));
+    if !record.delayed.is_zero() {
+        line.milliseconds(&f::DELAYED, record.delayed);
+    }
     if record.answered != Tick(0) {
         line.milliseconds(&f::UPSTREAM, record.answered.since(record.started));
     }
@@ -114,6 +120,11 @@ pub(super) fn text(record: &Record, wall: Wall, with_query: bool, to: &mut Strin
     if let Some(service) = &record.service {
         let _ = write!(to, " service={}", service.name);
     }
+    if let Some(route) = &record.route {
+        to.push_str(" route=\"");
+        quoted(to, route);
+        to.push('"');
+    }
     let _ = write!(to, " attempts={} ended={}", record.attempts.len(), ended(record));
     if let Some(status) = record.grpc_status {
         let _ = write!(to, " grpc_status={}", grpc_word(status));
@@ -181,8 +192,8 @@ fn reason(record: &Record) -> Option<&'static str> {
 
 /// The zone of an attempt's endpoint.
 pub(super) fn zone<'a>(record: &'a Record, attempt: &Attempt) -> Option<&'a str> {
-    let endpoints = &record.service.as_ref()?.endpoints;
-    let endpoint = endpoints.iter().find(|e| std::sync::Arc::ptr_eq(&e.shared, &attempt.endpoint))?;
+    let mut endpoints = record.service.as_ref()?.all_endpoints();
+    let endpoint = endpoints.find(|e| std::sync::Arc::ptr_eq(&e.shared, &attempt.endpoint))?;
     endpoint.zone.as_deref()
 }
 

@@ -33,8 +33,9 @@ pub(super) fn spans(record: &Record, wall: Wall, scratch: &mut Scratch, sink: &m
     let Some(trace) = &record.trace else { return };
     let inbound = record.client.is_some();
     request(record, trace, inbound, wall, scratch, sink);
-    if !inbound {
-        for (index, one) in record.attempts.iter().enumerate() {
+    for (index, one) in record.attempts.iter().enumerate() {
+        // In front of the app the attempt is the request; at an ingress it is a call of its own, with a span of its own.
+        if !inbound || one.span.is_some() {
             attempt(record, trace, index, one, wall, scratch, sink);
         }
     }
@@ -155,6 +156,10 @@ fn request(
             }
             None => {
                 text_of(to, &a::SERVICE, service);
+                text_of(to, &a::ROUTE, record.route.as_deref().unwrap_or_default());
+                if !record.delayed.is_zero() {
+                    to.double(a::FAULT_DELAY.name, record.delayed.as_secs_f64() * 1e3);
+                }
                 text_of(to, &a::ENDPOINT, endpoint);
                 whole(to, &a::ATTEMPTS, record.attempts.len() as u64);
                 whole(to, &a::RETRIES, record.attempts.len().saturating_sub(1) as u64);

@@ -53,6 +53,8 @@ fn good() -> Record {
         }),
         said: None,
         service: Some(SERVER.clone()),
+        route: None,
+        delayed: Duration::ZERO,
         client: None,
         method: Method::GET,
         version: Version::HTTP_11,
@@ -112,6 +114,11 @@ fn refused() -> Record {
     Record { status: 503, reason: Some(Reason::ConnectTimeout), attempts, ..good() }
 }
 
+/// By a route, which has held it up.
+fn routed() -> Record {
+    Record { route: Some("by \"name\"".into()), delayed: Duration::from_millis(300), ..good() }
+}
+
 /// Whoever asked went away while the endpoint thought.
 fn left() -> Record {
     let attempts = vec![attempt(0, Outcome::Nothing, 1, 0)];
@@ -120,8 +127,13 @@ fn left() -> Record {
 
 fn inbound(status: u16) -> Record {
     let client = Some(IpAddr::from([10, 9, 8, 7]));
-    let attempts = vec![attempt(0, Outcome::Answer(status, None), 1, 5)];
+    let attempts = vec![Attempt { span: None, ..attempt(0, Outcome::Answer(status, None), 1, 5) }];
     Record { client, status, attempts, ..good() }
+}
+
+/// A caller from outside, at an ingress: attempts lead on into the mesh, and are spans of their own.
+fn from_outside() -> Record {
+    Record { client: Some(IpAddr::from([10, 9, 8, 7])), ..good() }
 }
 
 fn odd_method() -> Record {
@@ -139,6 +151,7 @@ fn samples() -> Vec<Record> {
         left(),
         inbound(404),
         odd_method(),
+        routed(),
         broken,
     ]
 }
@@ -235,6 +248,8 @@ fn a_callers_request_is_one_span_of_kind_server() {
     assert_eq!(spans.len(), 1);
     assert_eq!((spans[0].name.as_str(), spans[0].kind), ("GET", SpanKind::Server as i32));
     assert_eq!(attribute(&spans[0], "client.address"), "10.9.8.7");
+    let kinds: Vec<_> = made(&from_outside()).iter().map(|span| span.kind).collect();
+    assert_eq!(kinds, [SpanKind::Server as i32, SpanKind::Client as i32]);
 }
 
 #[test]

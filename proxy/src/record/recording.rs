@@ -52,6 +52,16 @@ impl Recording {
         self.record().service = Some(service.clone());
     }
 
+    /// The route that it takes.
+    pub fn takes(&mut self, route: Option<&Arc<str>>) {
+        self.record().route = route.cloned();
+    }
+
+    /// It was held up on purpose for so long.
+    pub fn delayed(&mut self, time: Duration) {
+        self.record().delayed = time;
+    }
+
     /// Where the bytes of the request's body are to be counted.
     pub fn received(&self) -> Rc<Cell<u64>> {
         self.0.received.clone()
@@ -95,6 +105,18 @@ impl Recording {
         }
     }
 
+    /// Of two attempts at a time it is the earlier one whose outcome follows; the later one is over.
+    pub fn first_counts(&mut self, now: Tick) {
+        let attempts = &mut self.record().attempts;
+        let last = attempts.len().saturating_sub(1);
+        if let Some(attempt) = attempts.last_mut() {
+            attempt.ended = now;
+        }
+        if last > 0 {
+            attempts.swap(last, last - 1);
+        }
+    }
+
     /// The response head is passed on.
     pub fn answered(&mut self, status: StatusCode, grpc: Option<u32>, now: Tick) {
         let record = self.record();
@@ -105,13 +127,26 @@ impl Recording {
 
     /// The proxy answers itself, with a body of this many bytes.
     pub fn refused(mut self, reason: Reason, bytes: u64, now: Tick) {
+        let (status, grpc) = match self.record().grpc {
+            true => (StatusCode::OK, Some(reason.grpc_status().into())),
+            false => (reason.status(), None),
+        };
+        self.refused_with(reason, status, grpc, bytes, now);
+    }
+
+    /// The same with a status that does not follow from the reason.
+    pub fn refused_with(
+        mut self,
+        reason: Reason,
+        status: StatusCode,
+        grpc: Option<u32>,
+        bytes: u64,
+        now: Tick,
+    ) {
         let record = self.record();
         record.reason = Some(reason);
-        record.status = reason.status().as_u16();
-        if record.grpc {
-            record.status = 200;
-            record.grpc_status = Some(reason.grpc_status().into());
-        }
+        record.status = status.as_u16();
+        record.grpc_status = grpc;
         record.answered = now;
         record.sent = bytes;
         self.complete();

@@ -98,8 +98,7 @@ fn of_service(service: &Service) -> ServiceCounts {
     let mut latency = Latency::default();
     shared.counters.each(|c| add(&mut latency, &c.duration));
     let endpoints: BTreeMap<_, _> = service
-        .endpoints
-        .iter()
+        .all_endpoints()
         .map(|endpoint| (endpoint.shared.addr, of_endpoint(endpoint)))
         .filter(|(_, counts)| counts.has_any())
         .collect();

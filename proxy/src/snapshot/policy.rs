@@ -2,11 +2,14 @@
 
 use std::time::Duration;
 
-use bowline_api::model::{self, AppProtocol, BalancingPolicy};
-use bowline_core::balance::Policy as Balancing;
+use bowline_api::model::{self, AppProtocol};
+use bowline_core::balance::{Policy as Balancing, SlowStart};
 use bowline_core::budget::BudgetConfig;
 use bowline_core::outlier::OutlierConfig;
 use bowline_core::retry::{AttemptTimeout, RetryOn, RetryPolicy};
+
+use super::hashing::plain;
+use super::shares::Spread;
 
 /// How long a connection to an endpoint of a bypassed service may take to open, at the least: without any limit a packet
 /// that is dropped on its way would hold the app up for the two minutes that the kernel tries.
@@ -31,8 +34,12 @@ pub struct Policy {
     pub retry: RetryPolicy,
     /// How the endpoint is chosen.
     pub balancing: Balancing,
+    /// A second attempt goes off after this percentile of the recent latency; `None`: none does.
+    pub hedge_after: Option<u32>,
     /// Ejections are ignored when fewer than this share of the endpoints is left.
     pub panic_percent: u32,
+    /// How requests are spread over zones and new endpoints.
+    pub spread: Spread,
     pub(super) outlier: OutlierConfig,
     pub(super) budget: BudgetConfig,
 }
@@ -49,8 +56,10 @@ impl Policy {
             per_request: None,
             idle: None,
             attempt: AttemptTimeout::Off,
+            hedge_after: None,
             retry: RetryPolicy { retries: 0, ..policy.retry },
             balancing: Balancing::Random,
+            spread: Spread::default(),
             // Whoever has been ejected is asked again.
             panic_percent: 100,
             outlier: OutlierConfig { consecutive_failures: 0, ..policy.outlier },
@@ -71,7 +80,12 @@ impl Policy {
     }
 
     pub(super) fn new(service: &model::Service) -> Self {
-        let (timeout, retry, lb) = (&service.timeout, &service.retry, &service.load_balancing);
+        Self::with(service, &service.timeout, &service.retry)
+    }
+
+    /// The service's policy with other timeouts and retries.
+    pub(super) fn with(service: &model::Service, timeout: &model::Timeout, retry: &model::Retry) -> Self {
+        let lb = &service.load_balancing;
         let outlier = &service.outlier_detection;
         Policy {
             connect: timeout.connect(),
@@ -93,13 +107,9 @@ impl Policy {
                 backoff_max: retry.backoff.max(),
                 max_body_bytes: usize::try_from(retry.max_body_bytes).unwrap_or(usize::MAX),
             },
-            balancing: match lb.policy {
-                BalancingPolicy::LeastRequest => Balancing::LeastRequest,
-                BalancingPolicy::RoundRobin => Balancing::RoundRobin,
-                BalancingPolicy::Random => Balancing::Random,
-                // The hashing policies are refused when the mesh file is checked.
-                _ => Balancing::PeakEwma,
-            },
+            balancing: plain(lb.policy),
+            spread: spread(service),
+            hedge_after: service.hedge.as_ref().map(|hedge| hedge.after_percentile),
             panic_percent: lb.panic_percent,
             outlier: OutlierConfig {
                 consecutive_failures: outlier.consecutive_failures,
@@ -113,6 +123,17 @@ impl Policy {
                 window: retry.budget.window_seconds.get(),
             },
         }
+    }
+}
+
+fn spread(service: &model::Service) -> Spread {
+    let lb = &service.load_balancing;
+    Spread {
+        zone_aware: lb.zone_aware,
+        zone_weights: lb.zone_weights.iter().map(|(zone, weight)| (zone.clone(), *weight)).collect(),
+        slow_start: SlowStart { window: lb.slow_start_seconds.get(), ..SlowStart::default() },
+        checked: service.health_check.is_some(),
+        by_key: plain(lb.policy).is_by_key(),
     }
 }
 

@@ -89,16 +89,36 @@ metrics! {
         "Seconds from the request's arrival to its response head, all attempts included.";
     LOCAL_RESPONSES = Counter "bowline_local_responses_total" as "bowline.local_responses" in "{request}" ["service", "reason"]
         "Requests that the proxy had to answer itself, by the reason that x-bowline-error carries too. An empty service: requests that were for none.";
+    ROUTE_REQUESTS = Counter "bowline_route_requests_total" as "bowline.route.requests" in "{request}" ["service", "route", "class"]
+        "Requests that took a route, by the service whose route it is, the route's name, and the class of the response as in bowline_requests_total (a redirect or fixed response: its own). A service without routes has none.";
+    FAULTS = Counter "bowline_faults_injected_total" as "bowline.faults_injected" in "{request}" ["service", "route", "kind"]
+        "Requests that a route's fault has held up (delay) or answered with an error (abort).";
+    MIRRORED = Counter "bowline_mirrored_total" as "bowline.mirrored" in "{request}" ["service", "route", "result"]
+        "Copies that a route's mirror made, by what became of them: answered, failed, busy (no room: 128 were under way in the worker, or the service was at its limits), or no_body (the request's body was larger than maxBodyBytes, or not complete when its response came).";
     LIMIT_IN_USE = Gauge "bowline_limit_in_use" as "bowline.limit.in_use" in "1" ["service", "limit"]
         "What of a limit is in use, over all workers: requests (in flight, response bodies included; only where limits are set) or connections (to its endpoints, idle ones and tunnels included).";
     LIMIT = Gauge "bowline_limit" as "bowline.limit.max" in "1" ["service", "limit"]
-        "The limit itself, where limits are set: requests, connections or pending.";
+        "The limit itself, where limits are set: requests, connections, pending, or adaptive (how many requests in flight the service was found to bear).";
     WAITING = Gauge "bowline_requests_waiting" as "bowline.request.waiting" in "{request}" ["service", "for"]
         "Requests that wait: for request (maxRequests are in flight), or for connection (maxConnections are open).";
     SHED = Counter "bowline_shed_total" as "bowline.shed" in "{request}" ["service", "reason"]
-        "Requests and tunnels that limits turned away: queue_full (maxPendingRequests waited already), waited_too_long, or no_connection (a tunnel, which does not wait).";
+        "Requests and tunnels that limits turned away: queue_full (maxPendingRequests waited already), waited_too_long, no_connection (a tunnel, which does not wait), or adaptive (as many are in flight as the service was found to bear).";
     QUEUE_DURATION = Histogram "bowline_queue_duration_seconds" as "bowline.queue.duration" in "s" ["service"]
         "Seconds that requests waited because maxRequests were in flight, until they came in or were turned away; those that did not have to wait, or hung up, are not in it.";
+    LEAST_LATENCY = Gauge "bowline_adaptive_least_latency_seconds" as "bowline.adaptive.least_latency" in "s" ["service"]
+        "Seconds that an answer takes when nothing waits, as adaptive concurrency has measured it; missing before that.";
+    ACCESS_REFUSED = Counter "bowline_access_refused_total" as "bowline.access.refused" in "{request}" ["service", "why"]
+        "Requests that the service's access turned away, by why: no_key or wrong_key (API keys), no_token, malformed, algorithm, unknown_key, signature, no_expiry, expired, not_yet, issuer, audience, scope or claim (tokens), or no_key_set (nobody can tell: 503).";
+    RATE_LIMIT = Counter "bowline_rate_limit_total" as "bowline.rate_limit" in "{request}" ["service", "limit", "result"]
+        "Requests over a rate limit, by limit (inbound or outbound, and its place in the list; ROUTE/ before it for those of a route) and result: refused, or waited for their turn.";
+    BREAKER_STATE = Gauge "bowline_circuit_breaker_state" as "bowline.circuit_breaker.state" in "1" ["service", "endpoint"]
+        "What a circuit breaker does with requests: 0 closed, 1 half open, 2 open. An empty endpoint: that of the service.";
+    BREAKER_CALLS = Counter "bowline_circuit_breaker_calls_total" as "bowline.circuit_breaker.calls" in "{request}" ["service", "endpoint", "result"]
+        "What a circuit breaker was asked and told: fire (each request, or for an endpoint each attempt), success, failure (timeouts among them), timeout, slow (successes that took longer than slowCallSeconds), reject (it was open).";
+    BREAKER_OPENED = Counter "bowline_circuit_breaker_opened_total" as "bowline.circuit_breaker.opened" in "{change}" ["service", "endpoint"]
+        "How often a circuit breaker opened, failed probes included.";
+    HEDGES = Counter "bowline_hedges_total" as "bowline.hedges" in "{attempt}" ["service", "result"]
+        "Second attempts beside a slow first one, by result: sent, or won (the second one answered first).";
     BROKEN_BODIES = Counter "bowline_broken_bodies_total" as "bowline.broken_bodies" in "{response}" ["service"]
         "Responses that the endpoint broke off after their head had been passed on.";
     ATTEMPT_FAILURES = Counter "bowline_attempt_failures_total" as "bowline.attempt_failures" in "{attempt}" ["service", "reason"]
@@ -129,6 +149,10 @@ metrics! {
         "1 while outlier detection keeps the endpoint out, else 0.";
     EJECTIONS = Counter "bowline_ejections_total" as "bowline.ejections" in "{ejection}" ["service", "endpoint"]
         "How often outlier detection took the endpoint out.";
+    ENDPOINT_HEALTHY = Gauge "bowline_endpoint_healthy" as "bowline.endpoint.healthy" in "1" ["service", "endpoint"]
+        "1 while active health checks find the endpoint well, 0 while they don't; missing: the service has none, or the first has not ended.";
+    HEALTH_CHECKS = Counter "bowline_health_checks_total" as "bowline.health_checks" in "{check}" ["service", "result"]
+        "Active health checks of the service's endpoints, by result: ok, timeout or failed.";
     BYPASSED = Gauge "bowline_bypassed" as "bowline.bypassed" in "1" ["service"]
         "1 while an operator has sent the service's traffic straight through (POST /bypass), else 0.";
     DNS_LOOKUPS = Counter "bowline_dns_lookups_total" as "bowline.dns.lookups" in "{lookup}" ["service", "result"]
@@ -152,7 +176,7 @@ metrics! {
     DOWNSTREAM_CONNECTIONS = Gauge "bowline_downstream_connections" as "bowline.downstream.connections" in "{connection}" []
         "Open connections from the app.";
     DOWNSTREAM_ACCEPTS = Counter "bowline_downstream_accepts_total" as "bowline.downstream.accepts" in "{connection}" ["listener"]
-        "Connections accepted, by listener: from the app at vip, forward_proxy, or redirected (to the same listener as forward_proxy, by rules of the kernel); from the app's callers at inbound.";
+        "Connections accepted, by listener: from the app at vip, forward_proxy, or redirected (to the same listener as forward_proxy, by rules of the kernel); from the app's callers at inbound; from outside of the mesh at ingress.";
     DOWNSTREAM_REFUSED = Counter "bowline_downstream_refused_total" as "bowline.downstream.refused" in "{connection}" ["reason"]
         "Connections from the app that were reset as soon as they came, by reason: max_connections, or file_descriptors (those left are kept for other things, or there are none).";
     DOWNSTREAM_ERRORS = Counter "bowline_downstream_errors_total" as "bowline.downstream.errors" in "{connection}" ["kind"]

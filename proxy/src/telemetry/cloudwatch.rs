@@ -54,7 +54,7 @@ impl Counts {
             counts.grpc += c.grpc_requests.get();
             c.duration.add_to(&mut counts.duration);
         });
-        for endpoint in &service.endpoints {
+        for endpoint in service.all_endpoints() {
             let mut attempts = 0;
             endpoint.shared.counters.each(|c| {
                 counts.connects += c.connects.get();

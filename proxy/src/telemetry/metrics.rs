@@ -324,6 +324,8 @@ pub struct DownstreamCounters {
     pub accepts_redirected: Counter,
     /// Those of the app's callers.
     pub accepts_inbound: Counter,
+    /// Connections accepted at an ingress.
+    pub accepts_ingress: Counter,
     /// Connections whose bytes were not HTTP.
     pub protocol_errors: Counter,
     /// Connections on which the client sent more of something than any client has to.

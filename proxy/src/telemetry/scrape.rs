@@ -2,8 +2,10 @@
 //! pushed over OTLP. No name is written in one that the others don't know.
 
 mod endpoints;
+mod guards;
 pub mod otlp;
 mod process;
+mod routes;
 mod services;
 pub mod text;
 
@@ -60,7 +62,9 @@ pub trait Sink {
 /// Looks at everything, metric by metric.
 pub fn walk(sources: &Sources<'_>, sink: &mut impl Sink) {
     services::requests(sources, sink);
+    routes::routes(sources, sink);
     services::limits(sources, sink);
+    guards::guards(sources, sink);
     services::tunnels(sources, sink);
     endpoints::endpoints(sources, sink);
     services::dns(sources, sink);

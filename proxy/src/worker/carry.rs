@@ -13,7 +13,7 @@ use crate::http::server::{Ended, serve};
 use crate::listen::original::original_destination;
 use crate::listen::{Arrival, Downstream};
 use crate::telemetry::metrics::DownstreamCounters;
-use crate::{inbound, redirected, tcp};
+use crate::{inbound, ingress, redirected, tcp};
 
 impl Worker {
     pub(super) fn carry(self: Rc<Self>, stream: StdTcpStream, arrival: Arrival, place: Place) {
@@ -36,10 +36,12 @@ impl Worker {
             Arrival::ForwardProxy => self.counters.accepts_forward_proxy.inc(),
             Arrival::Redirected(_) => self.counters.accepts_redirected.inc(),
             Arrival::Inbound(_) => self.counters.accepts_inbound.inc(),
+            Arrival::Ingress(_) => self.counters.accepts_ingress.inc(),
         }
         let activity = self.watched.borrow_mut().add();
         let drain = match &arrival {
             Arrival::Inbound(inbound) => inbound.drain.clone(),
+            Arrival::Ingress(ingress) => ingress.drain.clone(),
             _ => self.shared.drain.clone(),
         };
         tokio::task::spawn_local(async move {
@@ -51,6 +53,13 @@ impl Worker {
                     let Some((visitor, stream)) = Box::pin(carried).await else { return };
                     let arrival = Arrival::Inbound(inbound);
                     let downstream = Downstream::visited(self, arrival, visitor, activity);
+                    return account(&counters, serve(Rc::new(downstream), stream, drain).await);
+                }
+                Arrival::Ingress(ingress) => {
+                    let welcomed = ingress::welcome(&self, &ingress, stream, &activity);
+                    let Some((guest, stream)) = Box::pin(welcomed).await else { return };
+                    let arrival = Arrival::Ingress(ingress);
+                    let downstream = Downstream::entered(self, arrival, guest, activity);
                     return account(&counters, serve(Rc::new(downstream), stream, drain).await);
                 }
                 Arrival::Redirected(original) => {

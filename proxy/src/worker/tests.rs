@@ -89,6 +89,7 @@ fn worker(endpoint: SocketAddr, more: &str) -> (Handle, Drain) {
         tracing: None,
         propagators: bowline_otlp::Propagators::default(),
         failures: Arc::default(),
+        here: Arc::new(crate::snapshot::Here::new(None, None)),
     };
     (spawn(0, shared, 1).unwrap(), drain)
 }

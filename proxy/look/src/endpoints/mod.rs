@@ -141,17 +141,40 @@ pub(crate) fn lines(page: &Endpoints, style: Style, width: Option<usize>) -> Vec
     }
     let mut lines = table.lines(style, width);
     let ejected = page.endpoints.iter().filter(|endpoint| endpoint.state == "ejected").count();
-    if ejected > 0 && width.is_some() {
-        let all = count(page.endpoints.len(), "endpoint", "endpoints");
-        lines.push(format!("  {}", style.bad(format!("{ejected} of {all} ejected"))));
+    let unhealthy = page.endpoints.iter().filter(|endpoint| endpoint.state == "unhealthy").count();
+    for (n, what) in [(ejected, "ejected"), (unhealthy, "unhealthy")] {
+        if n > 0 && width.is_some() {
+            let all = count(page.endpoints.len(), "endpoint", "endpoints");
+            lines.push(format!("  {}", style.bad(format!("{n} of {all} {what}"))));
+        }
     }
     lines
+}
+
+/// The beginning of a reason: the whole of it is in the JSON.
+fn cut(why: &str) -> String {
+    const MOST: usize = 40;
+    match why.char_indices().nth(MOST) {
+        Some((end, _)) => format!("{}...", &why[..end]),
+        None => why.to_owned(),
+    }
 }
 
 fn state(endpoint: &EndpointSummary) -> (String, Tone) {
     match (endpoint.state.as_str(), endpoint.ejected_for_seconds) {
         ("active", _) if endpoint.consecutive_failures > 0 => {
             (format!("active, failed {}×", endpoint.consecutive_failures), Tone::Bad)
+        }
+        ("unhealthy", _) => {
+            let why = endpoint.health.as_ref().and_then(|health| health.why.as_deref());
+            (
+                why.map_or_else(|| "unhealthy".to_owned(), |why| format!("unhealthy: {}", cut(&plain(why)))),
+                Tone::Bad,
+            )
+        }
+        ("active", _) if endpoint.slow_start_percent.is_some() => {
+            let percent = endpoint.slow_start_percent.unwrap_or_default();
+            (format!("active, slow start {percent:.0} %"), Tone::Plain)
         }
         ("active", _) => ("active".to_owned(), Tone::Plain),
         ("ejected", Some(seconds)) => (format!("ejected, {} left", span(seconds.ceil())), Tone::Bad),

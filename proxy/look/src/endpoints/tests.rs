@@ -49,6 +49,22 @@ fn a_terminal_gets_what_fits_and_a_sum() {
 }
 
 #[test]
+fn an_unhealthy_endpoint_says_why_and_a_new_one_how_far_it_is() {
+    let mut page = page();
+    page.endpoints.truncate(2);
+    "unhealthy".clone_into(&mut page.endpoints[0].state);
+    let why = format!("/ready answers 500, and more of this: {}", "x".repeat(50));
+    let health = json!({ "state": "unhealthy", "why": why, "checks": 3, "failures": 3 });
+    page.endpoints[0].health = serde_json::from_value(health).unwrap();
+    "active".clone_into(&mut page.endpoints[1].state);
+    page.endpoints[1].slow_start_percent = Some(41.7);
+    let lines = lines(&page, Style::plain(), Some(200));
+    assert!(lines[1].contains("unhealthy: /ready answers 500, and more of this: xx...  "), "{lines:#?}");
+    assert!(lines[2].contains("active, slow start 42 %"), "{lines:#?}");
+    assert_eq!(lines[3], "  1 of 2 endpoints unhealthy");
+}
+
+#[test]
 fn an_empty_mesh_is_said() {
     assert_eq!(lines(&Endpoints { endpoints: Vec::new() }, Style::plain(), None), ["  no endpoints"]);
 }

@@ -19,7 +19,7 @@ pub(crate) fn run(args: &ExplainArgs, out: &mut impl Stream, err: &mut impl Stre
     let mut code = DONE;
     let mut pages = Vec::new();
     for (at, addr) in args.asked.admin.iter().enumerate() {
-        let (page, explained) = match asked(&Admin::new(addr.clone()), &args.url) {
+        let (page, explained) = match asked(&Admin::new(addr.clone()), args) {
             Ok(explained) => explained,
             Err(error) if several && args.asked.output == Output::Json => {
                 code = code.max(trouble::code(&error));
@@ -59,8 +59,15 @@ pub(crate) fn run(args: &ExplainArgs, out: &mut impl Stream, err: &mut impl Stre
 }
 
 /// The page as it came, and what is understood of it.
-fn asked(admin: &Admin, url: &str) -> Result<(Value, Explanation), AskError> {
-    let page: Value = admin.get(&format!("/explain?url={}", in_query(url)))?;
+fn asked(admin: &Admin, args: &ExplainArgs) -> Result<(Value, Explanation), AskError> {
+    let mut asked = format!("/explain?url={}", in_query(&args.url));
+    if args.method != "GET" {
+        asked += &format!("&method={}", in_query(&args.method));
+    }
+    for header in &args.headers {
+        asked += &format!("&header={}", in_query(header));
+    }
+    let page: Value = admin.get(&asked)?;
     match serde_json::from_value(page.clone()) {
         Ok(explained) => Ok((page, explained)),
         Err(error) => Err(AskError::Garbled(error.to_string())),
@@ -71,6 +78,10 @@ fn asked(admin: &Admin, url: &str) -> Result<(Value, Explanation), AskError> {
 pub(crate) fn lines(explained: &Explanation, style: Style) -> Vec<String> {
     let url = plain(&explained.url);
     let head = match &explained.service {
+        _ if explained.answered.is_some() => {
+            let status = explained.answered.unwrap_or_default();
+            format!("{url} is answered by the proxy itself with {}", style.strong(status.to_string()))
+        }
         Some(service) => format!("{url} goes to service {}", style.strong(plain(service))),
         None => format!("{url} {}", style.bad("goes nowhere")),
     };
@@ -78,7 +89,7 @@ pub(crate) fn lines(explained: &Explanation, style: Style) -> Vec<String> {
     for (number, step) in (1..).zip(&explained.steps) {
         lines.extend(wrapped(&format!("  {number}. "), &plain(step)).lines().map(str::to_owned));
     }
-    if explained.service.is_none() {
+    if explained.service.is_none() || explained.answered.is_some() {
         return lines;
     }
     match explained.candidates.is_empty() {

@@ -55,3 +55,16 @@ fn a_service_with_nobody_to_pick_is_said() {
         ]
     );
 }
+
+#[test]
+fn an_answer_of_the_proxy_itself_is_said() {
+    let page = json!({
+        "url": "http://x/old", "steps": ["route 0 is the first that fits"], "service": "x", "answered": 301,
+        "candidates": [], "notCandidates": [],
+    });
+    let lines = lines(&serde_json::from_value(page).unwrap(), Style::plain());
+    assert_eq!(
+        lines,
+        ["http://x/old is answered by the proxy itself with 301", "  1. route 0 is the first that fits"]
+    );
+}

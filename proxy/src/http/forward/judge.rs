@@ -46,6 +46,9 @@ impl Call<'_> {
                 let against = tells_against(status, grpc_status);
                 let ejected =
                     flight.answered(now, class(status, grpc_status), against, penalised(status, grpc_status));
+                if !against {
+                    self.learn(flight.sent_at().unwrap_or(flight.started()), now);
+                }
                 if let Some(recording) = &mut self.recording {
                     recording.attempt_answered(status, grpc_status, ejected, now);
                 }
@@ -94,6 +97,9 @@ impl Call<'_> {
         self.service.shared.attempt_failures.inc(fault.reason.as_str());
         let verdict = fault.failure().and_then(|failure| self.verdict(failure, now));
         flight.note(fault.reason.as_str(), verdict.is_none(), &fault.detail);
+        if let (true, Some(sent)) = (fault.is_timeout(), flight.sent_at()) {
+            self.learn(sent, now);
+        }
         let ejected = match fault.reason {
             // The endpoint was not asked.
             Reason::Overloaded => {
@@ -115,7 +121,7 @@ impl Call<'_> {
     /// A cheap look before the whole decision: most answers are nothing that anyone retries.
     fn may_retry_on(&self, failure: Failure) -> bool {
         match failure {
-            Failure::Status(status) => status >= 400 && self.service.policy.retry.on.has_status(status),
+            Failure::Status(status) => status >= 400 && self.policy().retry.on.has_status(status),
             _ => true,
         }
     }
@@ -132,7 +138,7 @@ impl Call<'_> {
             time_left: self.until.map(|until| until.saturating_duration_since(Instant::now())),
         };
         let withdraw = || self.service.budget.withdraw(now);
-        match self.service.policy.retry.decide(&attempt, &mut self.worker.rng(), withdraw) {
+        match self.policy().retry.decide(&attempt, &mut self.worker.rng(), withdraw) {
             Verdict::Retry(wait) => {
                 self.service.shared.retries.inc(failure_name(failure));
                 if let Some(recording) = &mut self.recording {

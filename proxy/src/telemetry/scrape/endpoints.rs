@@ -2,6 +2,8 @@
 
 use std::sync::atomic::Ordering::Relaxed;
 
+use bowline_core::health::Health;
+
 use super::{Sink, Sources, total, whole};
 use crate::snapshot::{Endpoint, Service, SharedEndpoint};
 use crate::telemetry::catalogue::{self as m, Metric};
@@ -27,7 +29,7 @@ pub(super) fn endpoints(sources: &Sources<'_>, sink: &mut impl Sink) {
         .snapshot
         .services
         .iter()
-        .flat_map(|service| service.endpoints.iter().map(move |e| (&**service, e, e.shared.addr.to_string())))
+        .flat_map(|service| service.all_endpoints().map(move |e| (&**service, e, e.shared.addr.to_string())))
         .collect();
     sink.family(&m::ENDPOINT_ATTEMPTS);
     for (service, endpoint, addr) in &all {
@@ -77,6 +79,21 @@ pub(super) fn endpoints(sources: &Sources<'_>, sink: &mut impl Sink) {
     sink.family(&m::ENDPOINT_EJECTED);
     for (service, endpoint, addr) in &all {
         sink.int(&[&service.name, addr], endpoint.shared.health.is_ejected(sources.now).into());
+    }
+    sink.family(&m::ENDPOINT_HEALTHY);
+    for (service, endpoint, addr) in all.iter().filter(|(service, ..)| service.policy.spread.checked) {
+        match endpoint.shared.checked.health() {
+            Health::Unknown => {}
+            health => sink.int(&[&service.name, addr], (health == Health::Healthy).into()),
+        }
+    }
+    sink.family(&m::HEALTH_CHECKS);
+    for service in sources.snapshot.services.iter().filter(|service| service.policy.spread.checked) {
+        let counts = service.shared.health_checks.get();
+        for result in ["ok", "timeout", "failed"] {
+            let count = counts.iter().find(|(known, _)| *known == result).map_or(0, |(_, count)| *count);
+            sink.int(&[&service.name, result], whole(count));
+        }
     }
     sink.family(&m::EJECTIONS);
     for (service, endpoint, addr) in &all {

@@ -40,6 +40,7 @@ pub(super) fn downstream(sources: &Sources<'_>, sink: &mut impl Sink) {
     sink.int(&["forward_proxy"], sum(|c| c.accepts_forward_proxy.get()));
     sink.int(&["redirected"], sum(|c| c.accepts_redirected.get()));
     sink.int(&["inbound"], sum(|c| c.accepts_inbound.get()));
+    sink.int(&["ingress"], sum(|c| c.accepts_ingress.get()));
     sink.family(&m::DOWNSTREAM_REFUSED);
     let counts = sources.proxy.connections_refused.get();
     for reason in Full::ALL.map(Full::as_str) {

@@ -40,7 +40,7 @@ pub(super) fn requests(sources: &Sources<'_>, sink: &mut impl Sink) {
     }
     sink.family(&m::IN_FLIGHT);
     for service in all() {
-        let attempts: i64 = service.endpoints.iter().map(|e| e.shared.gauge(|c| &c.in_flight)).sum();
+        let attempts: i64 = service.all_endpoints().map(|e| e.shared.gauge(|c| &c.in_flight)).sum();
         let waiting = i64::from(service.shared.limiter.waiting(Kind::Request));
         sink.int(&[&service.name], attempts + waiting);
     }
@@ -112,6 +112,12 @@ pub(super) fn limits(sources: &Sources<'_>, sink: &mut impl Sink) {
         sink.int(&[service, "requests"], limits.requests.into());
         sink.int(&[service, "connections"], limits.connections.into());
         sink.int(&[service, "pending"], limits.pending.into());
+    }
+    for service in &sources.snapshot.services {
+        let guards = service.guards.as_deref();
+        if let Some(adaptive) = guards.and_then(|guards| guards.adaptive.as_ref()) {
+            sink.int(&[&service.name, "adaptive"], adaptive.learnt.limit().into());
+        }
     }
     sink.family(&m::WAITING);
     for (service, shared, _) in all() {

@@ -90,7 +90,7 @@ fn lines(sources: &Sources<'_>) -> usize {
         _ => 9 + BUCKETS + 2,
     };
     let services = sources.snapshot.services.iter();
-    let all = services.map(|service| of_service + service.endpoints.iter().map(of_endpoint).sum::<usize>());
+    let all = services.map(|service| of_service + service.all_endpoints().map(of_endpoint).sum::<usize>());
     2 * catalogue::ALL.len() + 80 + all.sum::<usize>()
 }
 

@@ -1,0 +1,42 @@
+//! Callers from outside of the mesh, at an entry into it.
+
+use std::sync::Arc;
+
+use tokio::net::TcpStream;
+
+use crate::drain::Phase;
+use crate::listen::ingress::{Guest, Ingress};
+use crate::listen::proxy_protocol;
+use crate::listen::watch::Activity;
+use crate::net;
+use crate::worker::Worker;
+
+/// Who has come, once that is known. `None`: nobody who can be served.
+pub async fn welcome(
+    worker: &Worker,
+    ingress: &Ingress,
+    mut stream: TcpStream,
+    activity: &Arc<Activity>,
+) -> Option<(Guest, TcpStream)> {
+    let (Ok(peer), Ok(local)) = (stream.peer_addr(), stream.local_addr()) else { return None };
+    let mut client = peer;
+    if ingress.config.accept_proxy {
+        let mut drain = ingress.drain.clone();
+        let accepted = tokio::select! {
+            accepted = proxy_protocol::accept(&mut stream) => accepted,
+            () = activity.close_wanted() => return None,
+            () = drain.reached(Phase::Closing) => return None,
+        };
+        match accepted {
+            Ok(named) => client = named.unwrap_or(peer),
+            Err(error) => {
+                worker.counters().protocol_errors.inc();
+                tracing::debug!(%peer, %error, "a caller without a PROXY header was turned away");
+                net::reset_on_close(&stream);
+                return None;
+            }
+        }
+    }
+    let client = client.ip().to_canonical();
+    Some((Guest { client, authority: local.to_string().into() }, stream))
+}
