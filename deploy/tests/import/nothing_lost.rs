@@ -67,7 +67,7 @@ fn check(
             let told = told.strip_prefix("deployments[0].").unwrap_or(told);
             let Some((told, message)) = told.split_once(": ") else { return false };
             // Of a resource as a whole only that it is not there says enough.
-            let whole = message.contains("left out") || message.contains("no gateway");
+            let whole = message.contains("left out") || message.contains("not made");
             if told == root.trim_start_matches('/') || message.contains("the whole route") {
                 return whole;
             }

@@ -66,9 +66,10 @@ fn about(item: &Item<'_>, listing: &mut Listing) {
         Kind::Gateway => resource.list(
             spec,
             listing,
-            "not yet: this version has no gateway. Let the load balancer call a sidecar's forward proxy, or the tasks",
+            "not made: run an edge proxy in its place (bowline-proxy run --ingress NAME=ADDR) and write its service by hand, as \
+             docs/ingress.md says",
         ),
-        Kind::GatewayRoute => resource.list(spec, listing, "not yet: this version has no gateway"),
+        Kind::GatewayRoute => resource.list(spec, listing, "not made: a route of the service that the edge proxy is (docs/ingress.md) does the same"),
         Kind::Mesh => {
             if let Some(filter) = spec.get("egressFilter") {
                 let drops = filter.get("type").and_then(Value::text) == Some("DROP_ALL");

@@ -123,6 +123,19 @@ pub(crate) fn make(
     Some(Service { name: name.to_owned(), keys, element, aliases: dialled })
 }
 
+/// The header that marks test traffic. What else stands there is listed with all that nobody has read.
+fn test_traffic(rules: &Value) -> Option<Draft> {
+    let header = rules.get("header")?;
+    let mut copy = Draft::map();
+    if let Some(name) = header.get("name").and_then(Value::text) {
+        copy.push(Entry::new("name", name));
+    }
+    if let Some(exact) = header.at(&["value", "exact"]).and_then(Value::text) {
+        copy.push(Entry::new("value", Draft::of([("exact", exact.into())])));
+    }
+    Some(Draft::of([("header", copy)]))
+}
+
 #[derive(Default)]
 struct Drafts {
     drafts: Vec<Element>,
@@ -165,7 +178,12 @@ fn aliases(
         }
         let mut draft = Draft::of([("dnsName", dns_name.into()), ("port", port.into())]);
         if let Some(rules) = alias.get("testTrafficRules") {
-            draft.push_filled(Entry::new("testTrafficRules", copied(rules)).from(resource.place_of(rules)));
+            match test_traffic(rules) {
+                Some(copy) => {
+                    draft.push(Entry::new("testTrafficRules", copy).from(resource.place_of(rules)));
+                }
+                None => resource.list(rules, listing, "has no header that could be worked out: left out"),
+            }
         }
         made.drafts.push(Element { above: Vec::new(), value: draft });
         made.dialled.push(dialled);
