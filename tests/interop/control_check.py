@@ -2,14 +2,16 @@
 bowline-proxy takes standard resources from a control plane that isn't Bowline's. Exit code 0 if all of that was seen, 1
 if not.
 
-    control_check.py --control PATH --proxy PATH [envoy] [envoy-sotw] [grpc] [foreign]     (default: all)
+    control_check.py --control PATH --proxy PATH [envoy] [envoy-sotw] [policy] [grpc] [grpc-policy] [foreign]     (default: all)
 
 envoy    `bowline-control serve` and Envoy on what `bowline-control bootstrap envoy` prints: HTTP at the VIP and by the
          forward proxy, gRPC, TCP, a task that registers itself; the mesh file is rewritten twenty times under load,
          endpoints are replaced, one is killed, policies change, services come and go, control is killed and comes back.
          envoy-sotw: by state-of-the-world streams instead of delta ones, which is one word in the bootstrap.
+policy   routes, parts of services, health checks and limits, in Envoy.
 grpc     the same with `xds:///server.hello-world.com:5000` on what `bowline-control bootstrap grpc` prints; the client
          is there before the service.
+         grpc-policy: routes and hashes there.
 foreign  `bowline-proxy run --control` on `ads_server.py`: traffic, changes, bad resources, and the server away.
 
 No request may fail. Envoy's forward proxy has a fixed address, 127.0.0.1:15001, which must be free. Needs the packages
@@ -27,6 +29,7 @@ from pathlib import Path
 
 from control_stage import NAMESPACE, Control, Stage, answer, answers, expect, finish, wait_for
 from foreign import check_foreign
+from policy import check_grpc_policy, check_policy
 from selfcheck import NAME, Failed, GrpcLoad, HttpLoad
 
 ENVOY_FORWARD_PROXY = ("127.0.0.1", 15001)
@@ -216,6 +219,12 @@ async def check_envoy(stage, protocol="delta"):
         await finish(name, load)
 
 
+async def check_envoy_policy(stage):
+    """Traffic policy."""
+    await port_is_free()
+    await check_policy(stage)
+
+
 async def check_grpc(stage):
     """A proxyless gRPC client, with nothing but the printed bootstrap."""
     await asyncio.gather(stage.endpoint("grpc", "server-a", "server-b"), stage.endpoint("http", "db-a"))
@@ -249,8 +258,8 @@ async def check_grpc(stage):
     await finish("calls", load)
 
 
-CHECKS = {"envoy": check_envoy, "envoy-sotw": lambda stage: check_envoy(stage, "sotw"), "grpc": check_grpc,
-          "foreign": check_foreign}
+CHECKS = {"envoy": check_envoy, "envoy-sotw": lambda stage: check_envoy(stage, "sotw"), "policy": check_envoy_policy,
+          "grpc": check_grpc, "grpc-policy": check_grpc_policy, "foreign": check_foreign}
 
 
 async def check(name, folder, paths):

@@ -11,15 +11,23 @@ from selfcheck import DEADLINE, Failed, Program
 NAMESPACE = "hello-world.com"
 # Not a range that anything else on this machine takes.
 VIP_RANGE = "127.78.0.0/16"
+class Stay(urllib.request.HTTPRedirectHandler):
+    """Redirects are looked at, not followed."""
+
+    def redirect_request(self, *_):
+        return None
+
+
 # No proxy of the environment's: everything is on loopback.
-OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}), Stay)
 
 
-def ask(url, proxy=None, data=None):
+def ask(url, proxy=None, data=None, headers=None):
     """(status, body, headers) of one request; status 0 where there is no answer."""
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({"http": f"http://{proxy}"})) if proxy else OPENER
+    through = urllib.request.ProxyHandler({"http": f"http://{proxy}"})
+    opener = urllib.request.build_opener(through, Stay) if proxy else OPENER
     try:
-        with opener.open(urllib.request.Request(url, data=data), timeout=5) as response:
+        with opener.open(urllib.request.Request(url, data=data, headers=headers or {}), timeout=5) as response:
             return response.status, response.read().decode(), response.headers
     except urllib.error.HTTPError as error:
         return error.code, error.read().decode(errors="replace"), error.headers
@@ -27,9 +35,9 @@ def ask(url, proxy=None, data=None):
         return 0, str(error), {}
 
 
-async def answer(url, proxy=None):
+async def answer(url, proxy=None, headers=None):
     """The same, off the event loop's thread."""
-    return await asyncio.to_thread(ask, url, proxy)
+    return await asyncio.to_thread(ask, url, proxy, None, headers)
 
 
 async def wait_for(what, look):
@@ -111,6 +119,7 @@ class Control:
         self.file = stage.folder / "mesh.json"
         self.program = self.listen = self.admin = None
         self.weights = {}  # of endpoints, where not 1
+        self.labels = {}  # of endpoints, where there are some
         self.policies = {}  # service -> more keys
 
     def write(self):
@@ -118,8 +127,8 @@ class Control:
         def endpoints(names):
             if names is None:
                 return {"registered": {}}
-            return {"static": [{"address": self.stage.address(name), "weight": self.weights.get(name, 1)}
-                               for name in names]}
+            return {"static": [{"address": self.stage.address(name), "weight": self.weights.get(name, 1),
+                                "metadata": self.labels.get(name, {})} for name in names]}
 
         services = [{"discoveryName": service, **({"appProtocol": protocol} if protocol else {}),
                      "clientAliases": [{"dnsName": f"{service}.{NAMESPACE}", "port": port}],

@@ -3,13 +3,15 @@
 It prints its address and serves until SIGTERM, after which it takes nothing new, finishes what it has begun and ends.
 
 http: answers every request with 200, its name as the body and as `x-endpoint`. The path `/status/503` gives that status,
-    `/wait/50` waits so many milliseconds before it answers.
+    `/wait/50` waits so many milliseconds before it answers. With a header `x-echo` the body is the request as JSON.
+    `/health` gives 200, or what `/set-health/503` has said; `/seen` tells how many requests had a header `x-count`.
 grpc: `/test.Echo/Unary` sends the message back, with its name in the trailing metadata as `x-endpoint`. `/test.Echo/Slow`
     does so after 200 ms.
 """
 
 import argparse
 import asyncio
+import json
 import signal
 import sys
 
@@ -22,6 +24,8 @@ class Http:
     def __init__(self, name):
         self.name = name.encode()
         self.draining = False
+        self.health = b"200"
+        self.seen = 0
         self.idle = set()  # connections on which no request is under way
         self.tasks = set()
 
@@ -34,9 +38,10 @@ class Http:
                 self.idle.add(writer)
                 head = await reader.readuntil(b"\r\n\r\n")
                 self.idle.discard(writer)
-                length, last = 0, False
+                length, last, headers = 0, False, {}
                 for line in head.split(b"\r\n")[1:]:
                     key, _, value = line.partition(b":")
+                    headers[key.decode().lower()] = value.decode().strip()
                     if key.lower() == b"content-length":
                         length = int(value)
                     last |= key.lower() == b"connection" and value.strip().lower() == b"close"
@@ -45,10 +50,20 @@ class Http:
                 status = path.removeprefix(b"/status/") if path.startswith(b"/status/") else b"200"
                 if path.startswith(b"/wait/"):
                     await asyncio.sleep(int(path.removeprefix(b"/wait/")) / 1000)
+                body = self.name
+                if path.startswith(b"/set-health/"):
+                    self.health = path.removeprefix(b"/set-health/")
+                elif path == b"/health":
+                    status = self.health
+                elif path == b"/seen":
+                    body = b"%d" % self.seen
+                elif "x-echo" in headers:
+                    body = json.dumps({"path": path.decode(), "headers": headers}).encode()
+                self.seen += "x-count" in headers
                 last |= self.draining
                 closing = b"connection: close\r\n" if last else b""
-                writer.write(b"HTTP/1.1 " + status + b" so\r\ncontent-length: %d\r\nx-endpoint: " % len(self.name)
-                             + self.name + b"\r\n" + closing + b"\r\n" + self.name)
+                writer.write(b"HTTP/1.1 " + status + b" so\r\ncontent-length: %d\r\nx-endpoint: " % len(body)
+                             + self.name + b"\r\n" + closing + b"\r\n" + body)
                 await writer.drain()
                 if last:
                     break

@@ -120,6 +120,7 @@ def run(grpc, arguments):
                 continue
             made += 1
             call = method.future(arguments.message.encode(), timeout=arguments.timeout,
+                                 metadata=tuple(map(tuple, arguments.metadata)),
                                  wait_for_ready=not arguments.no_wait)
             call.add_done_callback(on_end)
         # Each call has a timeout, so this ends.
@@ -138,6 +139,8 @@ def main():
                         help="put in the place of CONTROL_HOST and CONTROL_PORT in the bootstrap")
     parser.add_argument("--method", default="/test.Echo/Unary", help="a unary method (default: %(default)s)")
     parser.add_argument("--message", default="", help="what is sent (default: nothing)")
+    parser.add_argument("--metadata", nargs=2, action="append", metavar=("KEY", "VALUE"), default=[],
+                        help="sent with each call")
     parser.add_argument("--rate", type=float, default=50, help="calls a second (default: %(default)s)")
     parser.add_argument("--seconds", type=float, help="how long (default: until stdin closes)")
     parser.add_argument("--timeout", type=float, default=10, help="seconds a call may take (default: %(default)s)")

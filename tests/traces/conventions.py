@@ -46,6 +46,7 @@ TEMPLATES = {"http.request.header.": STRS, "http.response.header.": STRS}
 OURS = {
     "bowline.service": STR, "bowline.endpoint": STR, "bowline.zone": STR, "bowline.attempts": INT,
     "bowline.retries": INT, "bowline.reason": STR, "bowline.ejected": BOOL, "bowline.backoff_ms": DOUBLE,
+    "bowline.route": STR, "bowline.fault_delay_ms": DOUBLE,
 }
 
 # In words, as `rpc.response.status_code` has them.
