@@ -6,14 +6,83 @@ MIB = 1 << 20
 
 
 @dataclass(frozen=True)
+class Brownout:
+    """Endpoints of which some become slow for a while. Times are in seconds."""
+
+    endpoints: int = 10
+    slow: int = 1  # how many of them become slow
+    factor: float = 50.0  # by how much
+    rate: float = 1000.0  # requests a second
+    takes: float = 0.004  # the median time of an answer
+    sigma: float = 0.3  # log-normal: one in a hundred takes twice as long
+    warm_up: float = 2.0
+    calm: float = 4.0
+    brown: float = 12.0
+    after: float = 6.0
+    deadline: float = 1.0  # when a client hangs up
+    late: float = 0.003  # a round whose load was sent later than this (99th percentile) was disturbed by other work
+    slots: int = 0  # each works on any number at a time
+    seed: int = 7
+
+    @property
+    def slow_endpoints(self):
+        """Their numbers."""
+        return list(range(self.slow))
+
+    def times(self):
+        """(begin, end) of the calm time, of the slow one, and of what comes after."""
+        first = self.warm_up + self.calm
+        return (self.warm_up, first), (first, first + self.brown), (first + self.brown, first + self.brown + self.after)
+
+    def phases(self, _capacity):
+        """Of the load: one."""
+        return [[self.times()[2][1], self.rate]]
+
+    def slow_times(self):
+        """For the servers."""
+        begins, ends = self.times()[1]
+        return [begins, ends, self.factor, self.slow_endpoints]
+
+
+@dataclass(frozen=True)
+class Overload:
+    """One server of known capacity under more than it bears. Times are in seconds."""
+
+    endpoints: int = 1
+    slots: int = 20  # what it works on at a time
+    takes: float = 0.02  # the time of an answer
+    sigma: float = 0.0
+    times_capacity: float = 3.0
+    calm: float = 5.0  # at half of its capacity
+    overload: float = 20.0
+    deadline: float = 0.25  # when a client hangs up
+    # Whoever hangs up needs a new connection next time, so where nothing sheds load three thousand are opened a second.
+    late: float = 0.01
+    seed: int = 7
+
+    def overload_times(self):
+        """(begin, end)."""
+        return self.calm, self.calm + self.overload
+
+    def phases(self, capacity):
+        """Of the load."""
+        return [[self.calm, capacity / 2], [self.overload, capacity * self.times_capacity]]
+
+    def slow_times(self):
+        """It is as fast as ever."""
+        return None
+
+
+@dataclass(frozen=True)
 class Case:
     """One kind of load."""
 
     name: str
     title: str
     protocol: str  # what the client speaks to the proxy: h1, h2 or tcp
-    tool: str  # wrk, h2load, or none
-    place: str = field(default="host", kw_only=True)  # host: everything on loopback; task: see task.py; traced, outage: see sink.py
+    tool: str  # wrk, h2load, open (see openload.py), or none
+    place: str = field(default="host", kw_only=True)  # host: everything on loopback; task: see task.py;
+    # traced, outage: see sink.py; brownout, overload: see openloop.py; policies, before: beside a second Bowline
     connections: int = 0
     streams: int = 1
     path: str = "/"
@@ -21,7 +90,11 @@ class Case:
     sent_bytes: int = 0  # of the request's body
     unit: str = "request"  # what CPU is counted per: request or MiB
     quick: bool = False  # part of --quick
+    on_demand: bool = False  # only run by its name
     skips: tuple = ()  # (proxy, why) pairs: proxies that can't or needn't do this case
+    header: str = ""  # that each request has besides the usual ones, as `name: value`
+    setup: object = None  # of the servers and the load, where the load is open
+    rounds: int = 3  # at most, where the load is open
     metric: str = "cpu_us"  # what the gates judge, and by which the controls are checked for steadiness
 
     def units(self, requests):
@@ -66,6 +139,16 @@ ALL = [
          skips=_NO_TRACER),
     Case("collector-down", "All traced, the collector killed in mid-load: HTTP/1.1, 8 connections", "h1", "wrk", 8,
          place="outage", metric="p99_us", skips=_NO_TRACER),
+    Case("policies-h1", "20 routes, breaker, health check, rate limit: HTTP/1.1, 64 connections, 64-byte body", "h1", "wrk", 64,
+         place="policies", header="x-bench: last"),
+    Case("policies-unused", "No policy, beside an older program: HTTP/1.1, 64 connections, 64-byte body", "h1", "wrk", 64,
+         place="before", on_demand=True),
+    Case("brownout-one", "One of ten endpoints 50 times slower: 1,000 requests/s, open loop, 24 s a round", "h1", "open",
+         place="brownout", on_demand=True, setup=Brownout(), metric="p99_us"),
+    Case("brownout-all", "All ten endpoints 50 times slower: 1,000 requests/s, open loop, 24 s a round", "h1", "open",
+         place="brownout", on_demand=True, setup=Brownout(slow=10), metric="p99_us"),
+    Case("overload", "Three times the capacity of the server, open loop, 25 s a round", "h1", "open",
+         place="overload", on_demand=True, setup=Overload(), metric="goodput"),
 ]
 
 BY_NAME = {case.name: case for case in ALL}

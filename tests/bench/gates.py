@@ -16,6 +16,8 @@ class Gate:
     against: str | None
     first: float | None  # the first gate
     goal: float | None  # what comes then
+    least: bool = False  # more is better: the gate is the least
+    unit: str = "MB"  # of an absolute one
 
 
 ALL = [
@@ -39,12 +41,29 @@ ALL = [
     Gate("traced-h1", "cpu_us", "CPU per request, traced", "envoy", 0.40, None),
     # The same, undisturbed: p99 moves by some percent between two runs of the same.
     Gate("collector-down", "p99_us", "p99 with the collector killed", "bowline-undisturbed", 1.20, 1.05),
+    # Of open-loop load. Where Bowline must be better, 1.00; where it must be no worse, some percent for what two runs of the
+    # same differ by.
+    *(gate for control in ("envoy", "envoy-tries", "envoy-hedged") for gate in (
+        Gate("brownout-one", "p99_us", "p99 while one is slow", control, 1.00, None),
+        Gate("brownout-one", "p999_us", "p99.9 while one is slow", control, 1.00, None),
+        Gate("brownout-one", "success", "success rate", control, 1.00, None, least=True),
+        Gate("brownout-all", "p99_us", "p99 while all are slow", control, 1.05, None),
+        Gate("brownout-all", "success", "success rate", control, 0.999, None, least=True),
+    )),
+    Gate("brownout-one", "budget_used", "retries, of what the budget allows", None, 1.00, None, unit="×"),
+    Gate("brownout-all", "budget_used", "retries, of what the budget allows", None, 1.00, None, unit="×"),
+    Gate("overload", "goodput_share", "goodput, of the capacity", None, 0.90, None, least=True, unit="×"),
+    Gate("overload", "goodput", "goodput", "envoy", 0.98, 1.00, least=True),
+    # What policies cost, and what they cost who has none.
+    Gate("policies-h1", "cpu_us", "CPU per request, with policies", "bowline-plain", 1.10, None),
+    Gate("policies-unused", "cpu_us", "CPU per request, without policies", "bowline-before", 1.02, None),
 ]
 
 # They say what is possible: no gate divides by them.
 FLOORS = ("haproxy-tcp", "direct")
 # Second ones of a program, for cases that compare it with itself.
-TWINS = ("bowline-untraced", "envoy-untraced", "bowline-undisturbed")
+TWINS = ("bowline-untraced", "envoy-untraced", "bowline-undisturbed", "bowline-plain", "bowline-before", "bowline-hedged",
+         "bowline-unlimited", "envoy-tries", "envoy-hedged", "envoy-unlimited")
 
 
 def judge(case_result):
@@ -64,10 +83,12 @@ def judge(case_result):
             if not theirs or not theirs[gate.metric]:
                 continue
             value = ours[gate.metric] / theirs[gate.metric]
+        met = lambda limit, value=value, least=gate.least: value >= limit if least else value <= limit
         verdicts.append({
             "what": gate.what, "metric": gate.metric, "against": gate.against, "value": value,
-            "gate": gate.first, "gate_met": gate.first is None or value <= gate.first,
-            "goal": gate.goal, "goal_met": None if gate.goal is None else value <= gate.goal,
+            "gate": gate.first, "gate_met": gate.first is None or met(gate.first),
+            "goal": gate.goal, "goal_met": None if gate.goal is None else met(gate.goal),
+            "least": gate.least, "unit": gate.unit,
         })
     return verdicts
 
@@ -95,7 +116,9 @@ def steadiness(case_result):
         # Not by the floors: no gate divides by them, and they wait for the load more than the load for them.
         if name == "bowline" or name in FLOORS or not result.get("spread"):
             continue
-        metrics = ["cpu_us"] if case_result["metric"] != "p50_us" else ["cpu_us", "p50_us"]
+        # Under open load what is judged may differ from round to round, and the calm before it may not.
+        metrics = ["calm_p50_us"] if case_result.get("open") else \
+            ["cpu_us"] if case_result["metric"] != "p50_us" else ["cpu_us", "p50_us"]
         for metric in metrics:
             worst = max(worst, (result["spread"].get(metric, 0.0), name), key=lambda pair: pair[0])
     return worst

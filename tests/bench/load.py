@@ -70,7 +70,8 @@ class Loader:
         out = self.pack.run(
             "wrk",
             [self.tools["wrk"], "-t1", f"-c{case.connections}", f"-d{seconds}s", "--timeout", "5s",
-             "-s", self.post if case.sent_bytes else self.script, "-H", f"Host: {target.authority}", f"http://{target.host}:{target.port}{case.path}"],
+             "-s", self.post if case.sent_bytes else self.script, "-H", f"Host: {target.authority}",
+             *(["-H", case.header] if case.header else []), f"http://{target.host}:{target.port}{case.path}"],
             self.cpus, seconds + 20, while_running, net=target.net,
         )
         line = re.search(r"^BENCH (\{.*\})$", out, re.M)

@@ -1,6 +1,6 @@
 """The report as the block of the README."""
 
-from report import direct_line, gate_line, number, span_lines, titles, warnings
+from report import OPEN, direct_line, gate_line, number, span_lines, titles, warnings
 
 _METRICS = {
     "cpu_us": ("CPU µs per {unit}", 2),
@@ -16,13 +16,26 @@ def _row(label, case, key, digits, order):
     return f"| {label} | " + " | ".join(cells) + " |"
 
 
+def _open_table(case, names):
+    """A case under open load, a row a proxy."""
+    columns = [(heading, key, digits) for heading, key, digits in OPEN[case["open"]] if key]
+    lines = ["| | " + " | ".join(heading for heading, _, _ in columns) + " |", "| --- |" + " ---: |" * len(columns)]
+    for name, result in case["proxies"].items():
+        cells = [number(result["median"][key], digits) for _, key, digits in columns]
+        lines.append(f"| {names[name]} | " + " | ".join(cells) + " |")
+    return lines
+
+
 def block(results, peers, machine):
     """A table of all cases, then how Bowline stands to its targets, then what to know."""
     names = titles(peers)
     # A column for whoever took part in anything.
-    order = [peer.name for peer in peers if any(peer.name in case["proxies"] for case in results)]
-    measured = [case for case in results if not case.get("left_out")]
-    lines = ["| work | " + " | ".join(names[n] for n in order) + " |", "| --- |" + " ---: |" * len(order)]
+    order = [peer.name for peer in peers
+             if any(peer.name in case["proxies"] for case in results if not case.get("open"))]
+    measured = [case for case in results if not case.get("left_out") and not case.get("open")]
+    lines = []
+    if measured:
+        lines = ["| work | " + " | ".join(names[n] for n in order) + " |", "| --- |" + " ---: |" * len(order)]
     for case in measured:
         what, digits = _METRICS[case["metric"]]
         title = case["title"].replace(" x ", " × ")
@@ -36,6 +49,9 @@ def block(results, peers, machine):
         lines.append(_row("– requests/s", case, "rate", 0, order))
         if case["metric"] != "p99_us":
             lines.append(_row("– p99 latency µs", case, "p99_us", 0, order))
+    for case in results:
+        if case.get("open") and not case.get("left_out"):
+            lines += ["", case["title"] + ":", "", *_open_table(case, names)]
     verdicts = [f"- {case['name']}: {gate_line(v, names)}" for case in results for v in case["gates"]]
     if verdicts:
         lines += ["", "Beside the targets:", "", *[" ".join(line.split()) for line in verdicts]]

@@ -6,15 +6,25 @@ from gates import FLOORS, STEADY, TWINS, beside_direct
 _LOADED = [("CPU µs/{unit}", "cpu_us", 2), ("± spread", None, 0), ("calls/{unit}", "syscalls", 2), ("req/s", "rate", 0),
            ("p50 µs", "p50_us", 0), ("p99 µs", "p99_us", 0), ("mean µs", "mean_us", 1), ("MB start", "rss_start_mb", 1),
            ("MB busy", "rss_busy_mb", 1), ("MB after", "rss_after_mb", 1), ("core", "core_share", -1)]
+OPEN = {
+    "brownout": [("calm p50 µs", "calm_p50_us", 0), ("calm p99", "calm_p99_us", 0), ("p50 µs", "p50_us", 0), ("p99 µs", "p99_us", 0),
+                 ("± spread", None, 0), ("p99.9 µs", "p999_us", 0), ("success", "success", -3), ("retries", "retries", -2),
+                 ("of budget", "budget_used", -1), ("to slow ones", "slow_share", -2), ("p99 after", "after_p99_us", 0),
+                 ("back at last", "back_share", -2), ("CPU µs/req", "cpu_us", 1), ("load late µs", "late_p99_us", 0)],
+    "overload": [("calm ok", "calm_success", -2), ("goodput/s", "goodput", 0), ("± spread", None, 0), ("of capacity", "goodput_share", -1), ("p50 µs", "p50_us", 0),
+                 ("p99 µs", "p99_us", 0), ("503/s", "shed", 0), ("503 p50 µs", "shed_p50_us", 0), ("503 p99", "shed_p99_us", 0),
+                 ("hung up/s", "lost", 0), ("other/s", "other", 0), ("reached", "reached", -1), ("most queued", "most_waiting", 0),
+                 ("CPU µs/req", "cpu_us", 1), ("load late µs", "late_p99_us", 0)],
+}
 _IDLE = [("MB idle", "rss_start_mb", 1), ("idle CPU µs/s", "idle_cpu_us_per_second", 0)]
 
 
 def number(value, digits):
-    """`12,345`, `1.68`, `98 %` (digits -1), or a dash."""
+    """`12,345`, `1.68`, `98 %` (digits -1), `98.1 %` (-2) and so on, or a dash."""
     if value is None:
         return "–"
-    if digits == -1:
-        return f"{value * 100:.0f} %"
+    if digits < 0:
+        return f"{value * 100:.{-digits - 1}f} %"
     return f"{value:,.{digits}f}"
 
 
@@ -29,9 +39,14 @@ def gate_line(verdict, names):
     if verdict["against"]:
         have = f"{verdict['value']:.3f} × {names.get(verdict['against'], verdict['against'])}"
         limit = "≤ {:.2f}"
-    else:
+    elif verdict["unit"] == "MB":
         have = f"{verdict['value']:.1f} MB"
         limit = "≤ {:.0f} MB"
+    else:
+        have = f"{verdict['value']:.3f}"
+        limit = "≤ {:.2f}"
+    if verdict["least"]:
+        limit = limit.replace("≤", "≥").replace(":.2f", ":g")
     line = f"{verdict['what']}: {have:<18} gate {limit.format(verdict['gate'])} {mark(verdict['gate_met'])}"
     if verdict["goal"] is not None:
         line += f"   goal {limit.format(verdict['goal'])} {mark(verdict['goal_met'])}"
@@ -79,9 +94,18 @@ def warnings(case_result, names):
     who = max(waits, key=waits.get, default=None)
     if who and waits[who] > 0.05:
         out.append(f"other work had the proxies' core: {names[who]} waited {waits[who] * 100:.0f} % of a round for it")
+    for name, proxy in case_result["proxies"].items():
+        late = max((r["late_p99_us"] for r in proxy.get("rounds", ()) if "late_p99_us" in r), default=0.0)
+        if late > case_result.get("late_limit_us", late):
+            out.append(f"other work had the load's core: that of {names[name]} was sent {late / 1e3:.1f} ms late (p99 of a round)")
     if any(len(p.get("rounds", ())) == 1 for p in case_result["proxies"].values()):
         out.append("one round only: whether the controls were steady is unknown")
     return out
+
+
+def open_line(place, figures):
+    """One round under open load, as a line of progress."""
+    return "  ".join(f"{heading} {number(figures[key], digits)}" for heading, key, digits in OPEN[place] if key)
 
 
 def case_table(case_result, names):
@@ -89,14 +113,17 @@ def case_table(case_result, names):
     if case_result.get("left_out"):
         return f"{case_result['name']}: {case_result['title']}\n  – left out: {case_result['left_out']}"
     unit = {"request": "req"}.get(case_result["unit"], case_result["unit"])
-    columns = _IDLE if "idle_cpu_us_per_second" in next(iter(case_result["proxies"].values()), {}).get("median", {}) \
-        else _LOADED
+    if case_result.get("open"):
+        columns = OPEN[case_result["open"]]
+    else:
+        columns = _IDLE if "idle_cpu_us_per_second" in next(iter(case_result["proxies"].values()), {}).get("median", {}) \
+            else _LOADED
     rows = [["proxy"] + [heading.format(unit=unit) for heading, _, _ in columns]]
     for name, result in case_result["proxies"].items():
         row = [names[name]]
         for _, key, digits in columns:
             if key is None:
-                row.append(number(result["spread"]["cpu_us"], -1))
+                row.append(number(result["spread"]["cpu_us" if not case_result.get("open") else case_result["metric"]], -1))
             else:
                 row.append(number(result["median"].get(key), digits))
         rows.append(row)

@@ -9,6 +9,7 @@ import report
 import verify
 from load import LoadError
 from netns import Absent
+from openloop import OpenBench
 from procs import StartError
 from sink import Sink
 from stats import med, spread
@@ -37,19 +38,24 @@ class Bench:
         self.vain = 0  # repeats in a row that were disturbed too
         self.network = None  # of the tasks; made for the first case that needs it
         self.no_network = None  # or why there is none
+        self.open_bench = None  # for open load; made for the first case that needs it
         self.sink = None  # of spans; made for the first case that needs it
 
     def run(self, case, peers):
         """Measures one case; returns its result as plain data, ready for JSON."""
         result = {"name": case.name, "title": case.title, "unit": case.unit, "metric": case.metric,
                   "proxies": {}, "skipped": {}}
-        if case.place == "task":
-            result["left_out"] = self._why_no_tasks(peers)
-            if result["left_out"]:
-                self.say(f"  {case.name}: left out: {result['left_out']}")
-                result["gates"] = []
-                result["steady"] = {"worst_spread": None, "proxy": None, "ok": None}
-                return result
+        result["left_out"] = self._why_left_out(case, peers)
+        if result["left_out"]:
+            self.say(f"  {case.name}: left out: {result['left_out']}")
+            result["gates"] = []
+            result["steady"] = {"worst_spread": None, "proxy": None, "ok": None}
+            return result
+        if case.tool == "open":
+            result["open"] = case.place
+            self.open_bench = self.open_bench or OpenBench(self)
+            self.open_bench.run(case, peers, result)
+            return self._judged(case, result)
         runnings = []
         if case.place in ("traced", "outage"):
             self.sink = self.sink or Sink(self.world.pack, self.loader.cpus)
@@ -69,6 +75,9 @@ class Bench:
                 # SIGKILL after a short grace; a proxy's own drain is not what is measured here.
                 if running.proc:
                     self.world.pack.stop(running.proc, grace=0.5)
+        return self._judged(case, result)
+
+    def _judged(self, case, result):
         result["gates"] = gates.judge(result)
         worst, who = gates.steadiness(result)
         # One round has no spread: then whether the controls were steady is unknown.
@@ -76,6 +85,13 @@ class Bench:
         result["steady"] = {"worst_spread": worst if known else None, "proxy": who,
                             "ok": worst <= gates.STEADY if known else None}
         return result
+
+    def _why_left_out(self, case, peers):
+        if case.place == "task":
+            return self._why_no_tasks(peers)
+        if case.place == "before" and not self.world.before:
+            return "there is no older program to stand beside (--before PATH)"
+        return None
 
     def _why_no_tasks(self, peers):
         """Makes the network and the tasks, once for all cases; the reason if this machine does not let us."""
@@ -102,6 +118,8 @@ class Bench:
                 running = peer.start_in(self.network.task(peer.name, redirected=not peer.floor), case.protocol)
             elif case.place in ("traced", "outage"):
                 running = peer.start_traced(self.sink, case.place)
+            elif case.place in ("policies", "before"):
+                running = peer.start_beside(case.place)
             else:
                 running = peer.start()
         except StartError as error:

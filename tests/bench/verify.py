@@ -58,10 +58,13 @@ def check(pack, tools, cpus, case, running):
     """Raises `WrongAnswer` unless the proxy does the whole work of the case; returns what the endpoints saw."""
     target = running.targets[case.protocol]
 
+    own = dict([case.header.split(": ", 1)]) if case.header else {}
+
     def get(path, headers=None, count=1):
+        headers = {**own, **(headers or {})}
         if case.protocol == "h2":
-            return _get_h2(pack, tools, cpus, target, path, headers or {}, count)
-        return _get_h1(target, path, headers or {}, count)
+            return _get_h2(pack, tools, cpus, target, path, headers, count)
+        return _get_h1(target, path, headers, count)
 
     if get("/")[0] != SMALL.encode():
         raise WrongAnswer("the 64-byte body did not arrive as sent")

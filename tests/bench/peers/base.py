@@ -50,6 +50,7 @@ class World:
     proxy_cpus: set
     tools: dict = field(default_factory=dict)
     bowline: object = None
+    before: object = None  # an older bowline-proxy, if there is one
     files: object = None  # the folder the backend serves
     repo: object = None
 
@@ -62,7 +63,7 @@ class Peer:
     control = True  # False for Bowline, the subject
     floor = False  # True for a proxy that does less than the others on purpose
     twin = False  # True for a second one beside another of the same program, which only some cases have
-    places = ("host",)  # of the cases it takes part in: host, task, traced, outage
+    places = ("host",)  # of the cases it takes part in: host, task, traced, outage, brownout, overload, policies, before
     package = ""  # what --install installs, for messages
     notes = ()  # what a reader of the figures must know about this proxy's configuration
 
@@ -87,6 +88,14 @@ class Peer:
 
     def start_in(self, task, protocol):
         """The same as the sidecar of a task, whose connections are redirected to it. `protocol` is the case's."""
+        raise NotImplementedError
+
+    def start_open(self, place, servers):
+        """The same in front of simulated servers, for a case under open load."""
+        raise NotImplementedError
+
+    def start_beside(self, place):
+        """The same for a case in which two of a program stand beside each other."""
         raise NotImplementedError
 
     def _output(self, *argv):

@@ -28,6 +28,31 @@ _SERVICE = """\
 {endpoints}
 """
 
+# A limit that is learnt, with its defaults.
+OVERLOAD = """\
+    limits: { adaptiveConcurrency: {} }
+"""
+
+
+def _policies():
+    """Twenty routes, of which the last fits the load, and one for what is not the load; and all that watches or counts."""
+    routes = []
+    for number in range(3):
+        routes += [f"path: {{ exact: /exact-{number} }}", f"path: {{ prefix: /prefix-{number} }}",
+                   f"path: {{ template: '/users-{number}/{{id}}/cart' }}", f"method: DELETE, path: {{ prefix: /{number} }}",
+                   f"headers: {{ x-version: {{ exact: v{number} }} }}", f"query: {{ page: {{ exact: '{number}' }} }}"]
+    routes.append("hosts: [other.bench.local]")
+    lines = [f"      - {{ match: {{ {match} }}, respond: {{ status: 418 }} }}" for match in routes]
+    lines += ["      - { match: { headers: { x-bench: { exact: last } } } }", "      - { respond: { status: 418 } }"]
+    return "\n".join(["    routes:", *lines]) + """
+    circuitBreaker: {}
+    healthCheck: { http: { path: / }, intervalSeconds: 1, timeoutSeconds: 1 }
+    rateLimit: [{ requestsPerSecond: 1000000, side: outbound }]
+"""
+
+
+POLICIES = _policies()
+
 
 def _service(name, protocol, vip, port, backend, ports):
     endpoints = "\n".join(f'        - {{ address: "{backend.host}:{port}" }}' for port in ports)
@@ -53,7 +78,7 @@ class Bowline(Peer):
     name = "bowline"
     title = "Bowline"
     control = False
-    places = ("host", "task", "traced", "outage")
+    places = ("host", "task", "traced", "outage", "brownout", "overload", "policies", "before")
 
     def binary(self):
         """The path given by --bowline, or the one the release build made."""
@@ -67,13 +92,14 @@ class Bowline(Peer):
         lines = self._output(self.binary(), "--version").split("\n")
         return lines[0].split()[-1] if lines and lines[0].split() else "?"
 
-    def start(self, env=None):
-        """Starts it on the bench's mesh file; the load dials the VIP listeners as an app would. `env`: more variables."""
+    def start(self, env=None, policies=""):
+        """Starts it on the bench's mesh file; the load dials the VIP listeners as an app would. `env`: more variables.
+        `policies`: more keys of the service that HTTP/1.1 goes to."""
         pack, backend = self.world.pack, self.world.backend
         h1, h2, tcp = free_port(_VIP_H1), free_port(_VIP_H2), free_port(_VIP_TCP)
         outbound, admin = free_port(), free_port()
         mesh = pack.workdir / f"{self.name}.yaml"
-        mesh.write_text(_MESH + _service("web", "http", _VIP_H1, h1, backend, backend.h1)
+        mesh.write_text(_MESH + _service("web", "http", _VIP_H1, h1, backend, backend.h1) + policies
                         + _service("web2", "http2", _VIP_H2, h2, backend, backend.h2)
                         + _service("web3", "tcp", _VIP_TCP, tcp, backend, backend.h1))
         proc = pack.start(self.name, [
@@ -97,6 +123,25 @@ class Bowline(Peer):
         running.spans = 2
         running.outage = place == "outage"
         return running
+
+    def start_open(self, place, servers):
+        """Starts it with what a user would set for that: nothing against a brown-out, a learnt limit against overload."""
+        return self._start_open(servers, OVERLOAD if place == "overload" else "")
+
+    def _start_open(self, servers, policies):
+        port, outbound, admin = free_port(_VIP_H1), free_port(), free_port()
+        mesh = self.world.pack.workdir / f"{self.name}-open.yaml"
+        mesh.write_text(_MESH + _service("web", "http", _VIP_H1, port, servers, servers.ports) + policies)
+        proc = self.world.pack.start(self.name, [
+            self.binary(), "run", "--mesh", mesh, "--outbound", f"127.0.0.1:{outbound}",
+            "--admin", f"127.0.0.1:{admin}", "--vip-range", _VIP_RANGE,
+        ], self.world.proxy_cpus)
+        return self._await(proc, {"h1": Target(_VIP_H1, port, f"web.bench.local:{port}")},
+                           lambda: answers(f"http://127.0.0.1:{admin}/health/ready"))
+
+    def start_beside(self, place):
+        """Starts it with policies, or as always beside an older one."""
+        return self.start(policies=POLICIES if place == "policies" else "")
 
     def start_in(self, task, protocol):
         """Starts it without VIP listeners: the rules lead what is for a VIP to it too."""

