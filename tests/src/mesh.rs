@@ -70,6 +70,16 @@ impl Service {
         self
     }
 
+    /// One more endpoint, with other keys such as `zone`.
+    #[must_use]
+    pub fn at_with(mut self, endpoint: impl Endpoint, mut more: Value) -> Self {
+        more["address"] = json!(endpoint.address().to_string());
+        if let Some(list) = self.0["endpoints"]["static"].as_array_mut() {
+            list.push(more);
+        }
+        self
+    }
+
     /// Several endpoints.
     #[must_use]
     pub fn at_all<E: Endpoint>(self, endpoints: impl IntoIterator<Item = E>) -> Self {

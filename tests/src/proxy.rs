@@ -32,6 +32,8 @@ pub struct Proxy {
     pub metrics_listener: Option<SocketAddr>,
     /// Where it accepts the app's callers.
     pub inbound: Vec<SocketAddr>,
+    /// Where it accepts callers from outside of the mesh.
+    pub ingress: Vec<SocketAddr>,
     /// Its DNS server, if it is one.
     pub dns: Option<SocketAddr>,
     /// Its mesh file or folder.

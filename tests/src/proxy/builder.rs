@@ -213,6 +213,12 @@ impl Builder {
                 .flat_map(str::split_whitespace)
                 .map(|text| text.parse().expect("an address"))
                 .collect(),
+            ingress: up["ingress"]
+                .as_str()
+                .into_iter()
+                .flat_map(str::split_whitespace)
+                .map(|text| text.parse().expect("an address"))
+                .collect(),
             dns: addr("dns"),
             mesh: self.mesh,
             child,

@@ -8,6 +8,7 @@ mod outage;
 mod pages;
 mod picture;
 mod registration;
+mod routes;
 mod safety;
 mod stores;
 mod zone;

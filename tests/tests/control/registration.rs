@@ -1,9 +1,12 @@
 //! Tasks that register themselves, and clients that see them come and go.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Instant;
 
 use bowline_tests::{Backend, BackendProcess, Gate, Load, Reply, eventually, url};
 use rustix::process::Signal;
+use serde_json::json;
 
 use crate::{BACKEND, client, control, has_mesh, registered};
 
@@ -63,6 +66,50 @@ async fn it_waits_for_the_app_and_its_health_page() {
     opened.open();
     let page = control.has_endpoints("server", 1).await;
     assert_eq!(page["endpoints"][0]["address"], format!("127.0.0.1:{}", backend.addr().port()));
+}
+
+/// The app's own page decides whether the task is registered, and whether it is ready once it has been well.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_app_that_fails_its_page_is_taken_back_and_the_task_is_not_ready() {
+    let checked = registered("server").with(
+        "healthCheck",
+        json!({ "http": { "path": "/" }, "unhealthyThreshold": 1, "healthyThreshold": 3 }),
+    );
+    let control = control().mesh(checked).start().await;
+    let well = Arc::new(AtomicBool::new(false));
+    let answers = well.clone();
+    let backend = Backend::start(move |request| match request.target.as_str() {
+        "/ready" if !answers.load(Relaxed) => Reply::status(503),
+        _ => Reply::ok("well"),
+    })
+    .await;
+    let flag = format!("server={},health=/ready", backend.addr().port());
+    let server = client(&[&control]).arg("--register").arg(flag).start().await;
+    server.logged("the app is waited for before it is registered").await;
+    has_mesh(&server).await;
+    let ready = async || server.admin("GET", "/health/ready").await;
+    let page = server.page("/health").await;
+    assert_eq!((&page["live"], &page["apps"][0]["state"]), (&json!(true), &json!("unhealthy")), "{page}");
+    eventually("an app that has not started yet keeps nobody", async || {
+        (ready().await.status == 200).then_some(())
+    })
+    .await;
+    well.store(true, Relaxed);
+    control.has_endpoints("server", 1).await;
+    assert_eq!(server.page("/health").await["apps"][0]["state"], "healthy");
+    well.store(false, Relaxed);
+    server.logged("not registered any more").await;
+    let answer = ready().await;
+    answer.expect(503);
+    assert!(
+        answer.text().contains("the app of service server fails its check: /ready answers 503"),
+        "{}",
+        answer.text()
+    );
+    well.store(true, Relaxed);
+    eventually("it is ready again", async || (ready().await.status == 200).then_some(())).await;
+    let page = server.page("/health").await;
+    assert_eq!((&page["ready"], page["apps"][0].get("why")), (&json!(true), None), "{page}");
 }
 
 /// The drain begins with the withdrawal: nobody is sent to a task that is on its way out.

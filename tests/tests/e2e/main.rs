@@ -2,6 +2,7 @@
 #![allow(missing_docs)]
 
 mod acceptance;
+mod access;
 mod access_log;
 mod admin;
 mod balancing;
@@ -14,9 +15,13 @@ mod dns;
 mod faults;
 mod floods;
 mod grpc;
+mod guards;
 mod headers;
+mod health;
+mod health_flapping;
 mod hostile;
 mod inbound;
+mod ingress;
 mod interop;
 mod life;
 mod limits;
@@ -31,7 +36,12 @@ mod redirect_rules;
 mod reload;
 mod retry;
 mod retry_h2;
+mod routes;
+mod routes_change;
+mod routes_trouble;
+mod spread;
 mod stalls;
+mod sticky;
 mod tcp;
 mod timeouts;
 mod upgrade;
