@@ -170,10 +170,6 @@ struct Call<'a> {
     cluster: Rc<Cluster>,
     /// The service as it was when the request came: a change of the mesh doesn't change the rules half-way.
     service: Arc<Service>,
-    /// The route that it takes.
-    route: Option<Arc<Route>>,
-    /// How it is handled, where that is not as the service's policy says.
-    own_policy: Option<Arc<Policy>>,
     /// What most requests have nothing of.
     rare: Option<Box<Rare>>,
     body: Source,
@@ -206,6 +202,10 @@ struct Call<'a> {
 /// What most requests have nothing of: apart, as the future of a request is what a busy connection costs most memory for.
 #[derive(Default)]
 struct Rare {
+    /// The route that it takes.
+    route: Option<Arc<Route>>,
+    /// How it is handled, where that is not as the service's policy says.
+    own_policy: Option<Arc<Policy>>,
     /// Whose route led to the service, where it is another one's.
     owner: Option<Arc<Service>>,
     /// The route leads to where this proxy knows nothing of.
@@ -235,8 +235,15 @@ impl<'a> Call<'a> {
     ) -> Self {
         let worker = app.worker();
         let Ruled { cluster, service, owner, route, policy: own_policy, cookie, astray } = ruled;
-        let rare = (owner.is_some() || cookie.is_some() || astray.is_some()).then(|| {
-            Box::new(Rare { owner, astray, set_cookies: cookie.into_iter().collect(), ..Rare::default() })
+        let any = route.is_some()
+            || own_policy.is_some()
+            || owner.is_some()
+            || cookie.is_some()
+            || astray.is_some();
+        let rare = any.then(|| {
+            let (route, own_policy) = (route.clone(), own_policy.clone());
+            let set_cookies = cookie.into_iter().collect();
+            Box::new(Rare { route, own_policy, owner, astray, set_cookies, ..Rare::default() })
         });
         let policy = own_policy.as_deref().unwrap_or(&service.policy);
         let outsider = app.is_ingress();
@@ -271,8 +278,6 @@ impl<'a> Call<'a> {
             recording,
             cluster,
             service,
-            route,
-            own_policy,
             rare,
         }
     }
@@ -280,6 +285,17 @@ impl<'a> Call<'a> {
     /// A place for what most requests have nothing of.
     fn rare(&mut self) -> &mut Rare {
         self.rare.get_or_insert_default()
+    }
+
+    /// The route that it takes.
+    #[inline]
+    fn route(&self) -> Option<&Arc<Route>> {
+        self.rare.as_ref()?.route.as_ref()
+    }
+
+    #[inline]
+    fn own_policy(&self) -> Option<&Policy> {
+        self.rare.as_ref()?.own_policy.as_deref()
     }
 
     /// For so long it was held up on purpose.
@@ -301,7 +317,7 @@ impl<'a> Call<'a> {
 
     /// How it is handled.
     fn policy(&self) -> &Policy {
-        self.own_policy.as_deref().unwrap_or(&self.service.policy)
+        self.own_policy().unwrap_or(&self.service.policy)
     }
 
     /// When it set out: when it came, and what it was held up for.
@@ -349,7 +365,7 @@ impl<'a> Call<'a> {
             Protocol::Http1 => headers::to_http1(head),
             Protocol::Http2 => headers::to_http2(head),
         }?;
-        match self.route.as_deref().filter(|route| route.changes_request()) {
+        match self.route().filter(|route| route.changes_request()) {
             Some(route) => rewrite::change(head, route, self.protocol),
             None => Ok(()),
         }
@@ -477,7 +493,7 @@ impl<'a> Call<'a> {
         }
         let limit = self.until.map(|until| Box::pin(tokio::time::sleep_until(until)));
         flight.hold(self.permit.take());
-        if let Some(policy) = &self.own_policy {
+        if let Some(policy) = self.own_policy() {
             flight.keep_to(policy);
         }
         let (mut head, body) = answer.into_parts();
@@ -595,7 +611,7 @@ impl<'a> Call<'a> {
             counters.grpc_requests.inc();
         }
         counters.duration.record(now.since(self.started));
-        if let Some(route) = &self.route {
+        if let Some(route) = self.route() {
             route.counters.count(class);
         }
     }
@@ -605,7 +621,7 @@ impl Drop for Call<'_> {
     fn drop(&mut self) {
         if !self.counted {
             self.cluster.counters.requests[Class::Cancelled as usize].inc();
-            if let Some(route) = &self.route {
+            if let Some(route) = self.route() {
                 route.counters.count(Class::Cancelled);
             }
             if self.queued {

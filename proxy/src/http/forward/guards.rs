@@ -25,7 +25,7 @@ impl Call<'_> {
     /// Whether anything stands before the service, or in front of the app that is called.
     #[inline]
     pub(super) fn is_guarded(&self, app: &Downstream) -> bool {
-        self.service.guards.is_some() || self.route.is_some() || app.client().is_some()
+        self.service.guards.is_some() || self.route().is_some() || app.client().is_some()
     }
 
     /// Passes what stands before the service: rate limits, what the route does on purpose, the circuit breaker.
@@ -45,7 +45,7 @@ impl Call<'_> {
         if let Some(wait) = self.pass_limits(app, head, scan)? {
             Box::pin(self.wait_for_turn(wait)).await?;
         }
-        if self.route.as_ref().is_some_and(|route| route.intervenes())
+        if self.route().is_some_and(|route| route.intervenes())
             && let Some(response) = Box::pin(self.intervene(app, head, scan)).await
         {
             return Err(Box::new(response));
@@ -81,13 +81,13 @@ impl Call<'_> {
         let of_first = app.is_ingress() && exposed.is_none();
         if let Some(service) = first {
             let is_public = match app.is_ingress() {
-                true => of_first && self.route.as_ref().is_some_and(|route| route.public),
+                true => of_first && self.route().is_some_and(|route| route.public),
                 false => rules::route_of(app, &service, head, scan).is_some_and(|route| route.public),
             };
             self.pass_access_of(&service, is_public, head).await?;
         }
         if let Some(service) = exposed {
-            let is_public = self.route.as_ref().is_some_and(|route| route.public);
+            let is_public = self.route().is_some_and(|route| route.public);
             self.pass_access_of(&service, is_public, head).await?;
         }
         Ok(())
@@ -152,7 +152,7 @@ impl Call<'_> {
         let guards = [called.as_ref(), owner, Some(&self.service), exposed.as_ref()].map(|s| s.and_then(of));
         let route = match &called {
             Some(called) if app.is_inbound() => rules::route_of(app, called, head, scan),
-            _ => self.route.clone(),
+            _ => self.route().cloned(),
         };
         let limits = [
             guards[0].as_ref().map(|guards| &guards.inbound),
@@ -269,7 +269,9 @@ impl Call<'_> {
         self.cluster = cluster;
         self.service = service;
         // The route's was of the service that it leads to.
-        self.own_policy = None;
+        if let Some(rare) = &mut self.rare {
+            rare.own_policy = None;
+        }
     }
 
     /// The learnt limit of its service.
@@ -279,7 +281,7 @@ impl Call<'_> {
 
     /// How many requests may be in flight for it to be let in; `None`: nobody has learnt that.
     pub(super) fn learnt_limit(&self, headers: &HeaderMap) -> Option<u32> {
-        Some(self.adaptive()?.limit_for(headers, self.route.as_ref().and_then(|route| route.priority)))
+        Some(self.adaptive()?.limit_for(headers, self.route().and_then(|route| route.priority)))
     }
 
     /// The answer came after so long: of what takes work that says how much the service bears.

@@ -152,7 +152,7 @@ impl Call<'_> {
         head: &request::Parts,
         scan: &Scan,
     ) -> Option<Response<Body>> {
-        let route = self.route.clone().filter(|route| route.intervenes())?;
+        let route = self.route().cloned().filter(|route| route.intervenes())?;
         if let Some(response) = self.fault(&route, head).await {
             return Some(response);
         }
@@ -268,7 +268,7 @@ impl Call<'_> {
     /// The changes of headers on the way back. They hold for the proxy's own answers as well.
     #[inline]
     pub(super) fn change_response(&self, headers: &mut http::HeaderMap) {
-        if let Some(route) = &self.route {
+        if let Some(route) = self.route() {
             route.response.apply(headers);
         }
     }
@@ -276,12 +276,12 @@ impl Call<'_> {
     /// Sends a copy, if the route asks for one. It waits for the body, if there is one.
     #[inline]
     pub(super) fn mirror(&mut self, head: &request::Parts) {
-        let Some(mirror) = self.route.as_ref().and_then(|route| route.mirror.as_ref()) else { return };
+        let Some(mirror) = self.route().and_then(|route| route.mirror.as_ref()) else { return };
         // Who has switched protocols can't be copied.
         if self.upgrade || !self.draws(mirror.percent) {
             return;
         }
-        let counters = self.route.as_ref().map(|route| &route.counters);
+        let counters = self.route().map(|route| &route.counters);
         let copy = counters.and_then(|c| Copy::of(self.worker, &mirror.service, head, self.grpc, c));
         match copy {
             Some(copy) if self.body.is_empty() => copy.send(self.body.copy()),
