@@ -114,16 +114,27 @@ pub struct Sources {
     pub upstreams: Vec<SocketAddr>,
 }
 
-/// Answers until the returned guard is dropped.
+/// Whether a server at this address may ask these servers. Asked before anything is bound: a port that is taken is not what
+/// is wrong then.
 ///
 /// # Errors
 /// The server would have to ask itself.
+pub fn check(addr: SocketAddr, upstreams: &[SocketAddr]) -> io::Result<()> {
+    match upstreams.iter().find(|upstream| is_ours(addr, **upstream)) {
+        None => Ok(()),
+        Some(upstream) => {
+            let text = format!("--dns-upstream {upstream} is the DNS server of this proxy itself");
+            Err(io::Error::new(io::ErrorKind::InvalidInput, text))
+        }
+    }
+}
+
+/// Answers until the returned guard is dropped.
+///
+/// # Errors
+/// Those of the system.
 pub fn serve(sockets: Sockets, sources: Sources) -> io::Result<Guard> {
     let ours = sockets.local_addr()?;
-    if let Some(upstream) = sources.upstreams.iter().find(|upstream| is_ours(ours, **upstream)) {
-        let text = format!("--dns-upstream {upstream} is the DNS server of this proxy itself");
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
-    }
     let forwarder = Forwarder::new(Servers { named: sources.upstreams, ours: Some(ours) });
     if let Err(why) = forwarder.check() {
         tracing::warn!(%why, "the DNS server has nobody to ask for names outside of the mesh: give it --dns-upstream");

@@ -22,6 +22,7 @@ impl Names {
         let mesh = MeshNames::default();
         let server = match config.dns {
             Some(addr) => {
+                dns::check(addr, &config.dns_upstream)?;
                 let sockets = dns::Sockets::bind(addr).await?;
                 let addr = sockets.local_addr()?;
                 let sources = dns::Sources {

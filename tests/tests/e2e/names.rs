@@ -148,8 +148,9 @@ async fn an_answer_too_long_for_udp_comes_over_tcp() {
 
 #[tokio::test]
 async fn a_server_that_would_ask_itself_is_not_started() {
-    let free = std::net::UdpSocket::bind("127.0.0.1:0").and_then(|s| s.local_addr()).expect("a free port");
-    let addr = free.to_string();
+    // Taken, which is not what is wrong here: the proxy never comes to binding it.
+    let taken = std::net::UdpSocket::bind("127.0.0.1:0").expect("a port");
+    let addr = taken.local_addr().expect("its address").to_string();
     let ended = crate::proxy().arg("--dns").arg(&addr).arg("--dns-upstream").arg(&addr).run_to_end().await;
     assert_eq!(ended.code, Some(1), "{}", ended.err);
     assert!(ended.err.contains("is the DNS server of this proxy itself"), "{}", ended.err);
