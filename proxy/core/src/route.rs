@@ -11,7 +11,8 @@
 
 use std::fmt;
 
-use http::{HeaderMap, HeaderName, Method};
+use http::header::GetAll;
+use http::{HeaderMap, HeaderName, HeaderValue, Method};
 
 mod path;
 mod rewrite;
@@ -128,6 +129,8 @@ pub enum Mismatch<'a> {
 #[derive(Clone, Debug, Default)]
 pub struct Table {
     rules: Box<[Matcher]>,
+    /// The headers that they look at, each once.
+    headers: Box<[HeaderName]>,
 }
 
 #[derive(Clone, Debug)]
@@ -135,8 +138,16 @@ struct Matcher {
     method: Option<Method>,
     path: PathMatcher,
     hosts: Box<[Host]>,
-    headers: Box<[(HeaderName, TextMatcher)]>,
+    /// By the header's place in [`Table::headers`].
+    headers: Box<[(usize, TextMatcher)]>,
     query: Box<[(Box<str>, TextMatcher)]>,
+}
+
+/// A request on its way through the rules.
+struct Looked<'a> {
+    request: &'a Request<'a>,
+    /// The header that was looked up last, by its place: rules near each other often ask for the same one.
+    header: Option<(usize, GetAll<'a, HeaderValue>)>,
 }
 
 #[derive(Clone, Debug)]
@@ -154,26 +165,67 @@ impl Table {
     pub fn new(rules: &[Rule]) -> Result<Self, Vec<RouteError>> {
         let mut errors = Vec::new();
         let mut compiled = Vec::with_capacity(rules.len());
+        let mut headers = Vec::new();
         for (route, rule) in rules.iter().enumerate() {
-            match Matcher::new(rule) {
+            match Matcher::new(rule, &mut headers) {
                 Ok(matcher) => compiled.push(matcher),
                 Err(kind) => errors.push(RouteError { route, kind }),
             }
         }
-        if errors.is_empty() { Ok(Self { rules: compiled.into() }) } else { Err(errors) }
+        match errors.is_empty() {
+            true => Ok(Self { rules: compiled.into(), headers: headers.into() }),
+            false => Err(errors),
+        }
     }
 
     /// The first rule that fits, by its place; `None` when none does.
     #[inline]
     #[must_use]
     pub fn find(&self, request: &Request<'_>) -> Option<usize> {
-        self.rules.iter().position(|rule| rule.mismatch(request).is_none())
+        let mut looked = Looked { request, header: None };
+        self.rules.iter().position(|rule| self.differs(rule, &mut looked).is_none())
     }
 
     /// Why the rule at this place doesn't fit; `None` when it does, or isn't there.
     #[must_use]
     pub fn mismatch(&self, route: usize, request: &Request<'_>) -> Option<Mismatch<'_>> {
-        self.rules.get(route)?.mismatch(request)
+        self.differs(self.rules.get(route)?, &mut Looked { request, header: None })
+    }
+
+    /// Whether any rule looks at the host.
+    #[must_use]
+    pub fn looks_at_hosts(&self) -> bool {
+        self.rules.iter().any(|rule| !rule.hosts.is_empty())
+    }
+
+    /// Why this rule doesn't fit.
+    #[inline]
+    fn differs<'a>(&'a self, rule: &'a Matcher, looked: &mut Looked<'_>) -> Option<Mismatch<'a>> {
+        let request = looked.request;
+        if rule.method.as_ref().is_some_and(|method| method != request.method) {
+            return Some(Mismatch::Method);
+        }
+        if !rule.path.fits(request.path) {
+            return Some(Mismatch::Path);
+        }
+        if !rule.hosts.is_empty() {
+            let host = without_port(request.host);
+            if !rule.hosts.iter().any(|rule| rule.fits(host)) {
+                return Some(Mismatch::Host);
+            }
+        }
+        for (header, text) in &rule.headers {
+            let name = &self.headers[*header];
+            if !text.fits_header(looked.header(*header, name)) {
+                return Some(Mismatch::Header(name.as_str()));
+            }
+        }
+        for (name, text) in &rule.query {
+            if !text.fits_query(request.query, name) {
+                return Some(Mismatch::Query(name));
+            }
+        }
+        None
     }
 
     /// How many rules there are.
@@ -190,50 +242,40 @@ impl Table {
     }
 }
 
+impl<'a> Looked<'a> {
+    /// The values of the header at this place, which has this name.
+    #[inline]
+    fn header(&mut self, place: usize, name: &HeaderName) -> &GetAll<'a, HeaderValue> {
+        if self.header.as_ref().is_none_or(|(last, _)| *last != place) {
+            self.header = None;
+        }
+        let request = self.request;
+        &self.header.get_or_insert_with(|| (place, request.headers.get_all(name))).1
+    }
+}
+
 impl Matcher {
-    fn new(rule: &Rule) -> Result<Self, RouteErrorKind> {
+    /// Compiles a rule; `headers` are those that rules look at so far.
+    fn new(rule: &Rule, headers: &mut Vec<HeaderName>) -> Result<Self, RouteErrorKind> {
         let method = |text: &String| {
             Method::from_bytes(text.as_bytes()).map_err(|_| RouteErrorKind::Method(text.clone()))
         };
-        let header = |(name, rule): &(String, TextRule)| {
+        let mut header = |(name, rule): &(String, TextRule)| {
             let name = name.parse::<HeaderName>().map_err(|_| RouteErrorKind::Header(name.clone()))?;
-            Ok((name, TextMatcher::new(rule)?))
+            let place = headers.iter().position(|known| *known == name).unwrap_or_else(|| {
+                headers.push(name);
+                headers.len() - 1
+            });
+            Ok((place, TextMatcher::new(rule)?))
         };
         let query = |(name, rule): &(String, TextRule)| Ok((name.as_str().into(), TextMatcher::new(rule)?));
         Ok(Self {
             method: rule.method.as_ref().map(method).transpose()?,
             path: PathMatcher::new(&rule.path)?,
             hosts: rule.hosts.iter().map(|host| Host::new(host)).collect::<Result<_, _>>()?,
-            headers: rule.headers.iter().map(header).collect::<Result<_, RouteErrorKind>>()?,
+            headers: rule.headers.iter().map(&mut header).collect::<Result<_, RouteErrorKind>>()?,
             query: rule.query.iter().map(query).collect::<Result<_, RouteErrorKind>>()?,
         })
-    }
-
-    #[inline]
-    fn mismatch(&self, request: &Request<'_>) -> Option<Mismatch<'_>> {
-        if self.method.as_ref().is_some_and(|method| method != request.method) {
-            return Some(Mismatch::Method);
-        }
-        if !self.path.fits(request.path) {
-            return Some(Mismatch::Path);
-        }
-        if !self.hosts.is_empty() {
-            let host = without_port(request.host);
-            if !self.hosts.iter().any(|rule| rule.fits(host)) {
-                return Some(Mismatch::Host);
-            }
-        }
-        for (name, rule) in &self.headers {
-            if !rule.fits_header(request.headers, name) {
-                return Some(Mismatch::Header(name.as_str()));
-            }
-        }
-        for (name, rule) in &self.query {
-            if !rule.fits_query(request.query, name) {
-                return Some(Mismatch::Query(name));
-            }
-        }
-        None
     }
 }
 

@@ -131,13 +131,21 @@ pub(super) fn captures<'a>(
     let mut rest = Some(path);
     for segment in segments {
         let Some(left) = rest else { return false };
+        if let Segment::Literal(literal) = segment {
+            // Most templates that don't fit fail here, and nobody has looked for the segment's end.
+            let Some(after) = left.strip_prefix(&**literal) else { return false };
+            rest = after.strip_prefix('/');
+            if rest.is_none() && !after.is_empty() {
+                return false;
+            }
+            continue;
+        }
         let (part, after) = match left.split_once('/') {
             Some((part, after)) => (part, Some(after)),
             None => (left, None),
         };
         match segment {
-            Segment::Literal(literal) if **literal == *part => {}
-            Segment::Literal(_) => return false,
+            Segment::Literal(_) => {}
             Segment::One(_) if part.is_empty() => return false,
             Segment::One(name) => found(name, part),
             Segment::Rest(_) if left.is_empty() => return false,

@@ -45,6 +45,12 @@ fn paths() {
         ),
         (template("/files/{*rest}"), &["/files/a", "/files/a/b/"], &["/files", "/files/"]),
         (template("/"), &["/"], &["", "/a"]),
+        (template("/users/"), &["/users/"], &["/users", "/users//", "/users/7", "/user"]),
+        (
+            template("/users/{id}/edit"),
+            &["/users/7/edit"],
+            &["/users/7/edited", "/users/7/edit/", "/users/7/"],
+        ),
         (regex("/v[0-9]+/.*"), &["/v1/", "/v22/a"], &["/v/", "/a/v1/", "/v1"]),
         (regex("/a|/b"), &["/a", "/b"], &["/ab", "/a/b"]),
     ] {
@@ -300,4 +306,40 @@ fn keys_stay_while_a_share_grows() {
         moved += u32::from(targets[0] != targets[4]);
     }
     assert!((19_500..20_000).contains(&moved), "{moved}");
+}
+
+#[test]
+fn a_look_up_among_many_is_as_one_rule_at_a_time() {
+    let seed = fastrand::u64(..);
+    println!("seed {seed}");
+    let mut rng = fastrand::Rng::with_seed(seed);
+    let names = ["x-a", "x-b", "x-c"];
+    let text = |rng: &mut fastrand::Rng| match rng.u8(..4) {
+        0 => TextRule::Absent,
+        1 => TextRule::Present,
+        _ => TextRule::Exact(rng.u8(..3).to_string()),
+    };
+    for _ in 0..2000 {
+        let rules: Vec<Rule> = (0..rng.usize(1..8))
+            .map(|_| {
+                let headers = (0..rng.usize(..3)).map(|_| (names[rng.usize(..3)].to_owned(), text(&mut rng)));
+                Rule { headers: headers.collect(), ..Rule::default() }
+            })
+            .collect();
+        let mut headers = HeaderMap::new();
+        for _ in 0..rng.usize(..4) {
+            headers.append(names[rng.usize(..3)], HeaderValue::from(rng.u16(..3)));
+        }
+        let alone = rules
+            .iter()
+            .position(|rule| find(&table(std::slice::from_ref(rule)), "", "/", &headers).is_some());
+        assert_eq!(find(&table(&rules), "", "/", &headers), alone, "{rules:?} {headers:?}");
+    }
+}
+
+#[test]
+fn a_table_knows_whether_it_looks_at_hosts() {
+    let with_host = Rule { hosts: vec!["server".into()], ..Rule::default() };
+    assert!(!table(&[Rule::default()]).looks_at_hosts());
+    assert!(table(&[Rule::default(), with_host]).looks_at_hosts());
 }

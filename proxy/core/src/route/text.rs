@@ -1,6 +1,7 @@
 //! How headers and query parameters are compared.
 
-use http::{HeaderMap, HeaderName};
+use http::HeaderValue;
+use http::header::GetAll;
 use regex_lite::Regex;
 
 use super::RouteErrorKind;
@@ -45,8 +46,9 @@ impl TextMatcher {
         })
     }
 
-    pub(super) fn fits_header(&self, headers: &HeaderMap, name: &HeaderName) -> bool {
-        let mut values = headers.get_all(name).iter().map(|value| value.as_bytes());
+    #[inline]
+    pub(super) fn fits_header(&self, values: &GetAll<'_, HeaderValue>) -> bool {
+        let mut values = values.iter().map(|value| value.as_bytes());
         match self {
             Self::Absent => values.next().is_none(),
             _ => values.any(|value| self.fits(value)),
@@ -64,7 +66,12 @@ impl TextMatcher {
         }
     }
 
+    #[inline]
     pub(super) fn fits_query(&self, query: &str, name: &str) -> bool {
+        if query.is_empty() { matches!(self, Self::Absent) } else { self.fits_some_query(query, name) }
+    }
+
+    fn fits_some_query(&self, query: &str, name: &str) -> bool {
         let mut values = values(query, name);
         match self {
             Self::Absent => values.next().is_none(),
