@@ -27,7 +27,7 @@ pub struct Guards {
     /// Where requests come in.
     pub inbound: RateLimits,
     /// Of the service as a whole.
-    pub breaker: Option<Arc<CircuitBreaker>>,
+    pub breaker: Option<CircuitBreaker>,
     /// Learns how many requests may be in flight.
     pub adaptive: Option<Arc<AdaptiveLimit>>,
 }
@@ -40,7 +40,7 @@ impl Guards {
             outbound: limits(model::Side::Outbound, before.map(|before| &before.outbound)),
             inbound: limits(model::Side::Inbound, before.map(|before| &before.inbound)),
             breaker: service.circuit_breaker.as_ref().map(|model| {
-                CircuitBreaker::new(model, before.and_then(|before| before.breaker.as_deref()), now)
+                CircuitBreaker::new(model, before.and_then(|before| before.breaker.as_ref()), now)
             }),
             adaptive: service
                 .limits

@@ -9,7 +9,7 @@ use bowline_core::Tick;
 use bowline_core::breaker::{Breaker, BreakerConfig, Change, Outcome, Permit, Rejected, State};
 
 /// The breaker of a service as a whole.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct CircuitBreaker {
     /// What the mesh says.
     pub model: model::CircuitBreaker,
@@ -19,32 +19,29 @@ pub struct CircuitBreaker {
 
 impl CircuitBreaker {
     /// The breaker that the mesh asks for, with the state of the one before.
-    pub fn new(model: &model::CircuitBreaker, before: Option<&CircuitBreaker>, now: Tick) -> Arc<Self> {
-        let config = BreakerConfig {
-            error_percent: model.error_percent,
-            minimum_requests: model.minimum_requests,
-            window: model.window_seconds.get(),
-            consecutive_failures: model.consecutive_failures,
-            reset: model.reset_seconds.get(),
-            slow_call: model.slow_call_seconds.get(),
-        };
+    pub fn new(model: &model::CircuitBreaker, before: Option<&CircuitBreaker>, now: Tick) -> Self {
+        let config = config(&model.thresholds());
         let on = config.error_percent > 0 || config.consecutive_failures > 0;
         let before = before.and_then(|before| before.breaker.as_ref());
-        Arc::new(CircuitBreaker { model: model.clone(), breaker: on.then(|| next(before, config, now)) })
+        CircuitBreaker { model: model.clone(), breaker: on.then(|| next(before, config, now)) }
     }
 
-    /// Asks whether a request may be made; `None`: nobody counts.
-    ///
-    /// # Errors
-    /// It is open.
-    pub fn allow(&self, now: Tick) -> Option<Result<Call, Rejected>> {
-        let breaker = self.breaker.as_ref()?;
-        Some(breaker.allow(now).map(|permit| Call::new(breaker, permit, now)))
-    }
-
-    /// Its state and counts.
+    /// The state machine; `None` where only endpoints have breakers.
+    #[inline]
     pub fn breaker(&self) -> Option<&Breaker> {
         self.breaker.as_deref()
+    }
+}
+
+/// The mesh's words in the algorithm's.
+fn config(model: &model::EndpointBreaker) -> BreakerConfig {
+    BreakerConfig {
+        error_percent: model.error_percent,
+        minimum_requests: model.minimum_requests,
+        window: model.window_seconds.get(),
+        consecutive_failures: model.consecutive_failures,
+        reset: model.reset_seconds.get(),
+        slow_call: model.slow_call_seconds.get(),
     }
 }
 
@@ -86,14 +83,7 @@ impl EndpointBreakers {
         epoch: &Arc<AtomicU64>,
         now: Tick,
     ) -> Arc<Self> {
-        let config = BreakerConfig {
-            error_percent: model.error_percent,
-            minimum_requests: model.minimum_requests,
-            window: model.window_seconds.get(),
-            consecutive_failures: model.consecutive_failures,
-            reset: model.reset_seconds.get(),
-            slow_call: model.slow_call_seconds.get(),
-        };
+        let config = config(model);
         // What is kept may be open, or closed by other rules than before: all look again.
         epoch.fetch_add(1, Relaxed);
         Arc::new(EndpointBreakers {

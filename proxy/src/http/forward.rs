@@ -1,8 +1,10 @@
 //! The way of a request. [`forward`] is all of it, step by step; each step is one call.
 
+mod answer;
 mod guards;
 mod hedge;
 mod judge;
+mod rare;
 mod rules;
 
 use std::rc::Rc;
@@ -11,34 +13,28 @@ use std::time::Duration;
 
 use bowline_core::Tick;
 use bowline_core::balance::Tried;
-use bowline_core::breaker::Outcome;
 use bowline_core::retry::{AttemptTimeout, is_idempotent};
 use http::uri::Scheme;
-use http::{HeaderValue, Method, Request, Response, StatusCode, Version, header, request};
+use http::{Method, Request, Response, Version, request};
 use http_body::Body as _;
 use judge::Judgement;
+use rare::Rare;
 use rules::Ruled;
 use tokio::time::Instant;
 
 use super::app_body::AppBody;
-use super::attempt::{self, Answer, AnswerBody, Following, Limits, Protocol};
+use super::attempt::{self, Answer, Following, Limits, Protocol};
 use super::body::Body;
 use super::headers::{self, BadHead, Scan};
-use super::mirror::Copy;
-use super::outcome::{class, grpc_status, tells_against};
 use super::replay::Source;
 use super::{connect, hash_key, outside, respond, rewrite, upgrade, watch};
-use crate::access::{Access, Granted};
 use crate::cluster::{Cluster, Flight, MustQueue, Permit};
 use crate::error::{Fault, Reason};
-use crate::guard;
 use crate::listen::{Downstream, Refusal};
 use crate::pool::Patience;
 use crate::record::Recording;
-use crate::snapshot::rules::Route;
 use crate::snapshot::{Policy, Service};
 use crate::telemetry::failures::Note;
-use crate::telemetry::metrics::Class;
 use crate::worker::Worker;
 
 /// How long a request may take for the sake of the queue where nothing else bounds it: the default of
@@ -199,31 +195,6 @@ struct Call<'a> {
     recording: Option<Recording>,
 }
 
-/// What most requests have nothing of: apart, as the future of a request is what a busy connection costs most memory for.
-#[derive(Default)]
-struct Rare {
-    /// The route that it takes.
-    route: Option<Arc<Route>>,
-    /// How it is handled, where that is not as the service's policy says.
-    own_policy: Option<Arc<Policy>>,
-    /// Whose route led to the service, where it is another one's.
-    owner: Option<Arc<Service>>,
-    /// The route leads to where this proxy knows nothing of.
-    astray: Option<String>,
-    /// A copy that waits for the body.
-    copy: Option<Copy>,
-    /// For so long it was held up: by a fault, or until it was its turn by a rate limit.
-    held_up: Duration,
-    /// What the service's breaker is told in the end.
-    breaker: Option<guard::Call>,
-    /// The hash of its key, where the service's endpoints are found by one.
-    key: Option<u64>,
-    /// What was asked of who calls, and what is passed on of it.
-    doors: Vec<(Arc<Access>, Option<Arc<Granted>>)>,
-    /// Cookies to set on the response, so that the caller brings its key along from now on.
-    set_cookies: Vec<HeaderValue>,
-}
-
 impl<'a> Call<'a> {
     fn new(
         app: &'a Downstream,
@@ -234,23 +205,14 @@ impl<'a> Call<'a> {
         mut recording: Option<Recording>,
     ) -> Self {
         let worker = app.worker();
-        let Ruled { cluster, service, owner, route, policy: own_policy, cookie, astray } = ruled;
-        let any = route.is_some()
-            || own_policy.is_some()
-            || owner.is_some()
-            || cookie.is_some()
-            || astray.is_some();
-        let rare = any.then(|| {
-            let (route, own_policy) = (route.clone(), own_policy.clone());
-            let set_cookies = cookie.into_iter().collect();
-            Box::new(Rare { route, own_policy, owner, astray, set_cookies, ..Rare::default() })
-        });
-        let policy = own_policy.as_deref().unwrap_or(&service.policy);
+        let Ruled { cluster, service, rare } = ruled;
+        let own_policy = rare.as_ref().and_then(|rare| rare.own_policy.as_deref());
+        let policy = own_policy.unwrap_or(&service.policy);
         let outsider = app.is_ingress();
         let mut body = Source::new(body, policy.retry.max_body_bytes);
         if let Some(recording) = &mut recording {
             recording.is_for(&service);
-            recording.takes(route.as_deref().and_then(|route| route.name.as_ref()));
+            recording.takes(rare.as_ref().and_then(|rare| rare.route.as_ref()?.name.as_ref()));
             body.count(recording.received());
         }
         let started = worker.clock.now();
@@ -280,39 +242,6 @@ impl<'a> Call<'a> {
             service,
             rare,
         }
-    }
-
-    /// A place for what most requests have nothing of.
-    fn rare(&mut self) -> &mut Rare {
-        self.rare.get_or_insert_default()
-    }
-
-    /// The route that it takes.
-    #[inline]
-    fn route(&self) -> Option<&Arc<Route>> {
-        self.rare.as_ref()?.route.as_ref()
-    }
-
-    #[inline]
-    fn own_policy(&self) -> Option<&Policy> {
-        self.rare.as_ref()?.own_policy.as_deref()
-    }
-
-    /// For so long it was held up on purpose.
-    #[inline]
-    fn held_up(&self) -> Duration {
-        self.rare.as_ref().map_or(Duration::ZERO, |rare| rare.held_up)
-    }
-
-    /// Whose route led to the service, where it is another one's.
-    fn owner(&self) -> Option<&Arc<Service>> {
-        self.rare.as_ref()?.owner.as_ref()
-    }
-
-    /// The hash of its key.
-    #[inline]
-    fn key(&self) -> Option<u64> {
-        self.rare.as_ref()?.key
     }
 
     /// How it is handled.
@@ -471,162 +400,6 @@ impl<'a> Call<'a> {
             until: self.until,
             idle: policy.idle,
             patience: Patience { connect: policy.connect, wait: self.may_wait_until() },
-        }
-    }
-
-    fn pass_on(&mut self, app: &Downstream, answer: Answer, mut flight: Flight) -> Response<Body> {
-        self.mirror_body();
-        if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
-            return self.switch(app, answer, flight);
-        }
-        let grpc_status = if self.grpc { grpc_status(answer.headers()) } else { None };
-        self.count(class(answer.status(), grpc_status), flight.answered_at());
-        if self.rare.as_ref().is_some_and(|rare| rare.breaker.is_some()) {
-            let against = tells_against(answer.status(), grpc_status);
-            self.tell_breaker(
-                flight.answered_at(),
-                if against { Outcome::Failure } else { Outcome::Success },
-            );
-        }
-        if let Some(recording) = &mut self.recording {
-            recording.answered(answer.status(), grpc_status, flight.answered_at());
-        }
-        let limit = self.until.map(|until| Box::pin(tokio::time::sleep_until(until)));
-        flight.hold(self.permit.take());
-        if let Some(policy) = self.own_policy() {
-            flight.keep_to(policy);
-        }
-        let (mut head, body) = answer.into_parts();
-        headers::strip_response(&mut head);
-        for cookie in self.rare.iter_mut().flat_map(|rare| rare.set_cookies.drain(..)) {
-            head.headers.append(header::SET_COOKIE, cookie);
-        }
-        self.change_response(&mut head.headers);
-        // hyper writes the version that the app's connection speaks.
-        head.version = Version::HTTP_11;
-        let body = match body {
-            AnswerBody::Http1(body) => Body::http1(body, flight, limit),
-            AnswerBody::Http2(body) => Body::http2(body, flight, limit),
-        };
-        // Over HTTP/1.1 an end with trailers would look like a good one.
-        let mut body = if self.grpc && self.http2_app { body.for_grpc() } else { body };
-        if let Some(recording) = self.recording.take() {
-            body.record(recording);
-        }
-        Response::from_parts(head, body)
-    }
-
-    #[cold]
-    fn switch(&mut self, app: &Downstream, answer: Answer, flight: Flight) -> Response<Body> {
-        let now = flight.answered_at();
-        flight.established(now);
-        if let Some(recording) = &mut self.recording {
-            recording.answered(answer.status(), None, now);
-        }
-        let idle = self.policy().idle;
-        match upgrade::switch(app, &self.cluster, idle, answer, flight, &mut self.recording) {
-            Some(mut response) => {
-                self.count(Class::Other, now);
-                self.change_response(response.headers_mut());
-                response
-            }
-            None => self.refuse(Reason::Reset, "the endpoint left as it switched protocols"),
-        }
-    }
-
-    fn give_up(&mut self, fault: &Fault, app: &Downstream) -> Response<Body> {
-        self.tell_breaker_of(fault);
-        self.mirror_body();
-        let attempts = match self.attempts {
-            1 => "1 attempt".to_owned(),
-            n => format!("{n} attempts"),
-        };
-        let mut response =
-            self.answer_for(fault.reason, &format!("{attempts} failed, the last one with {fault}"));
-        if app.is_inbound() && fault.is_unprocessed() {
-            headers::mark_unprocessed(response.headers_mut());
-        }
-        response
-    }
-
-    #[cold]
-    fn refuse_for_want_of_endpoints(&mut self) -> Response<Body> {
-        if self.cluster.is_shut(self.worker.clock.now(), &mut self.worker.rng()) {
-            return self.refuse(Reason::CircuitOpen, "the circuit breakers of all its endpoints are open");
-        }
-        let why = match self.rare.as_ref().and_then(|rare| rare.astray.as_ref()) {
-            Some(why) => why.to_string(),
-            None => self.service.why_no_endpoint(),
-        };
-        self.refuse(Reason::NoEndpoints, &why)
-    }
-
-    fn refuse(&mut self, reason: Reason, why: &str) -> Response<Body> {
-        self.refuse_with(reason, why, |_| {})
-    }
-
-    /// The same with more in its head.
-    fn refuse_with(
-        &mut self,
-        reason: Reason,
-        why: &str,
-        more: impl FnOnce(&mut Response<Body>),
-    ) -> Response<Body> {
-        let note = Note { service: &self.service.name, endpoint: None, reason: reason.as_str(), told: true };
-        self.cluster.failures.note(note, why);
-        self.answer_with(reason, why, more)
-    }
-
-    /// The answer of the proxy itself.
-    fn answer_for(&mut self, reason: Reason, why: &str) -> Response<Body> {
-        self.answer_with(reason, why, |_| {})
-    }
-
-    fn answer_with(
-        &mut self,
-        reason: Reason,
-        why: &str,
-        more: impl FnOnce(&mut Response<Body>),
-    ) -> Response<Body> {
-        let now = self.worker.clock.now();
-        self.count(Class::None, now);
-        self.service.shared.local_responses.inc(reason.as_str());
-        let mut response = match self.outsider {
-            true => respond::failure(reason, reason.to_outsiders(), self.grpc),
-            false => respond::failure(reason, &format!("service {}: {why}", self.service.name), self.grpc),
-        };
-        if let Some(recording) = self.recording.take() {
-            recording.refused(reason, response.body().length(), now);
-        }
-        more(&mut response);
-        self.change_response(response.headers_mut());
-        response
-    }
-
-    fn count(&mut self, class: Class, now: Tick) {
-        self.counted = true;
-        let counters = &self.cluster.counters;
-        counters.requests[class as usize].inc();
-        if self.grpc {
-            counters.grpc_requests.inc();
-        }
-        counters.duration.record(now.since(self.started));
-        if let Some(route) = self.route() {
-            route.counters.count(class);
-        }
-    }
-}
-
-impl Drop for Call<'_> {
-    fn drop(&mut self) {
-        if !self.counted {
-            self.cluster.counters.requests[Class::Cancelled as usize].inc();
-            if let Some(route) = self.route() {
-                route.counters.count(Class::Cancelled);
-            }
-            if self.queued {
-                self.cluster.limiter.served_in_vain();
-            }
         }
     }
 }

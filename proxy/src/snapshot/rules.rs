@@ -33,6 +33,8 @@ pub struct Rules {
     rest: Option<Arc<Route>>,
     /// Which requests are test traffic, and where that goes.
     pub test_traffic: Option<TestTraffic>,
+    /// Whether it matters which host a request names.
+    pub look_at_hosts: bool,
 }
 
 /// One route, or what holds for requests that none is for.
@@ -179,7 +181,8 @@ impl Rules {
         let rest = service.headers.is_some().then(|| Arc::new(Route::rest(headers)));
         // Each has been compiled by itself already.
         let table = Table::new(&rules).unwrap_or_default();
-        (Some(Self { table, routes: routes.into(), rest, test_traffic }), bad)
+        let look_at_hosts = table.looks_at_hosts() || test_traffic.is_some();
+        (Some(Self { table, routes: routes.into(), rest, test_traffic, look_at_hosts }), bad)
     }
 
     /// The route that a request takes, or what holds for those that none is for.

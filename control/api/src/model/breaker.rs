@@ -59,6 +59,20 @@ impl Default for CircuitBreaker {
     }
 }
 
+impl CircuitBreaker {
+    /// When it opens and closes, without what is a service's alone.
+    pub fn thresholds(&self) -> EndpointBreaker {
+        EndpointBreaker {
+            error_percent: self.error_percent,
+            consecutive_failures: self.consecutive_failures,
+            minimum_requests: self.minimum_requests,
+            window_seconds: self.window_seconds,
+            reset_seconds: self.reset_seconds,
+            slow_call_seconds: self.slow_call_seconds,
+        }
+    }
+}
+
 /// A circuit breaker over one endpoint.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
@@ -102,6 +116,8 @@ impl Default for EndpointBreaker {
 }
 
 /// What callers get while a breaker is open: exactly one of another service's answer, and a fixed one.
+///
+/// Requests that come to the other service this way are not held up by that one's own breaker and rate limits.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Fallback {

@@ -14,7 +14,7 @@ use crate::access::Denied;
 use crate::access::token::Bad;
 use crate::cluster::Cluster;
 use crate::error::{Fault, Reason, Source};
-use crate::guard::{self, AdaptiveLimit, Refused};
+use crate::guard::{self, AdaptiveLimit, CircuitBreaker, RateLimits, Refused};
 use crate::http::body::Body;
 use crate::http::headers::Scan;
 use crate::http::respond;
@@ -42,8 +42,10 @@ impl Call<'_> {
             self.pass_access(app, head, scan).await?;
         }
         // Boxed, all of it that waits: it is rare.
-        if let Some(wait) = self.pass_limits(app, head, scan)? {
-            Box::pin(self.wait_for_turn(wait)).await?;
+        match self.take_limits(app, head, scan) {
+            Ok(None) => {}
+            Ok(Some(wait)) => Box::pin(self.wait_for_turn(wait)).await?,
+            Err(refused) => return Err(Box::new(self.limited(&refused))),
         }
         if self.route().is_some_and(|route| route.intervenes())
             && let Some(response) = Box::pin(self.intervene(app, head, scan)).await
@@ -139,59 +141,82 @@ impl Call<'_> {
 
     /// Takes what the rate limits ask for: those of the service that is called and of its route, and of the one that the
     /// route leads to. What is returned is how long it has to wait for its turn.
-    fn pass_limits(
-        &mut self,
+    ///
+    /// # Errors
+    /// The first limit that is reached.
+    fn take_limits(
+        &self,
         app: &Downstream,
         head: &request::Parts,
         scan: &Scan,
-    ) -> Result<Option<Duration>, Box<Response<Body>>> {
-        let (now, client) = (self.started, app.client());
+    ) -> Result<Option<Duration>, Refused> {
+        let mut wait = match app.client() {
+            None => None,
+            Some(_) => self.take_limits_inside(app, head, scan)?,
+        };
+        let mut take = |limits: &RateLimits| {
+            let longer = limits.take(&head.headers, app.client(), self.started)?;
+            wait = wait.max(longer);
+            Ok(())
+        };
+        // An ingress is the first proxy inside, and the proxy of those who call.
+        if let Some(route) = self.route().filter(|_| !app.is_inbound()) {
+            take(&route.outbound)?;
+        }
+        for service in [self.owner(), Some(&self.service)].into_iter().flatten() {
+            if let Some(guards) = &service.guards {
+                take(&guards.outbound)?;
+            }
+        }
+        Ok(wait)
+    }
+
+    /// The same of the limits that hold where callers come in.
+    fn take_limits_inside(
+        &self,
+        app: &Downstream,
+        head: &request::Parts,
+        scan: &Scan,
+    ) -> Result<Option<Duration>, Refused> {
         let [called, exposed] = self.entered(app);
-        let of = |service: &Arc<Service>| service.guards.clone();
-        let owner = self.owner();
-        let guards = [called.as_ref(), owner, Some(&self.service), exposed.as_ref()].map(|s| s.and_then(of));
         let route = match &called {
             Some(called) if app.is_inbound() => rules::route_of(app, called, head, scan),
-            _ => self.route().cloned(),
+            _ => self.route(),
         };
-        let limits = [
-            guards[0].as_ref().map(|guards| &guards.inbound),
-            guards[3].as_ref().map(|guards| &guards.inbound),
-            route.as_ref().filter(|_| client.is_some()).map(|route| &route.inbound),
-            // An ingress is the first proxy inside, and the proxy of those who call.
-            route.as_ref().filter(|_| !app.is_inbound()).map(|route| &route.outbound),
-            guards[1].as_ref().map(|guards| &guards.outbound),
-            guards[2].as_ref().map(|guards| &guards.outbound),
-        ];
+        let entered = [&called, &exposed].into_iter().flatten();
+        let limits = entered.filter_map(|service| service.guards.as_ref()).map(|guards| &guards.inbound);
         let mut wait = None;
-        for limits in limits.into_iter().flatten().filter(|limits| !limits.is_empty()) {
-            match limits.take(&head.headers, client, now) {
-                Ok(longer) => wait = wait.max(longer),
-                Err(refused) => return Err(Box::new(self.limited(&refused))),
-            }
+        for limits in limits.chain(route.map(|route| &route.inbound)) {
+            wait = wait.max(limits.take(&head.headers, app.client(), self.started)?);
         }
         Ok(wait)
     }
 
     /// Asks the circuit breaker.
     fn pass_breaker(&mut self) -> Result<(), Box<Response<Body>>> {
-        let Some(breaker) = self.service.guards.as_ref().and_then(|guards| guards.breaker.clone()) else {
-            return Ok(());
-        };
+        let Some(breaker) = self.breaker() else { return Ok(()) };
         // A wait for its turn is none of the service's time.
         let now = if self.held_up().is_zero() { self.started } else { self.worker.clock.now() };
-        let allowed = match self.cluster.is_shut(now, &mut self.worker.rng()) {
-            true => Some(Err(Rejected { retry_after: Duration::ZERO })),
-            false => breaker.allow(now),
+        let of_endpoints = self.service.endpoint_breakers.is_some();
+        let allowed = match of_endpoints && self.cluster.is_shut(now, &mut self.worker.rng()) {
+            true => Err(Rejected { retry_after: Duration::ZERO }),
+            false => match breaker.breaker() {
+                Some(breaker) => breaker.allow(now),
+                None => return Ok(()),
+            },
         };
         match allowed {
-            None => Ok(()),
-            Some(Ok(call)) => {
-                self.rare().breaker = Some(call);
+            Ok(permit) => {
+                self.rare().permit = Some(permit);
                 Ok(())
             }
-            Some(Err(rejected)) => self.fall_back(breaker.model.fallback.as_ref(), rejected),
+            Err(rejected) => self.fall_back(rejected),
         }
+    }
+
+    /// The breaker of its service.
+    fn breaker(&self) -> Option<&CircuitBreaker> {
+        self.service.guards.as_ref()?.breaker.as_ref()
     }
 
     /// Waits for its turn by a rate limit.
@@ -216,17 +241,14 @@ impl Call<'_> {
 
     /// What is done instead while the breaker is open.
     #[cold]
-    fn fall_back(
-        &mut self,
-        fallback: Option<&Fallback>,
-        rejected: Rejected,
-    ) -> Result<(), Box<Response<Body>>> {
+    fn fall_back(&mut self, rejected: Rejected) -> Result<(), Box<Response<Body>>> {
+        let fallback = self.breaker().and_then(|breaker| breaker.model.fallback.clone());
         let shut = || match rejected.retry_after {
             Duration::ZERO => "its circuit breaker is open, and waits for what a probe finds".to_owned(),
             after => format!("its circuit breaker is open: a probe follows in {:.1} s", after.as_secs_f64()),
         };
         match fallback {
-            Some(Fallback { service: Some(name), .. }) => match self.worker.cluster_by_name(name) {
+            Some(Fallback { service: Some(name), .. }) => match self.worker.cluster_by_name(&name) {
                 Some(cluster) => {
                     self.turn_to(cluster);
                     Ok(())
@@ -238,7 +260,7 @@ impl Call<'_> {
             },
             Some(Fallback { respond: Some(fixed), .. }) => {
                 let grpc = self.grpc;
-                let fix = |response: &mut Response<Body>| respond::fix(response, fixed, grpc);
+                let fix = |response: &mut Response<Body>| respond::fix(response, &fixed, grpc);
                 Err(Box::new(self.answer_with(Reason::CircuitOpen, &shut(), fix)))
             }
             _ => {
@@ -292,25 +314,25 @@ impl Call<'_> {
         }
     }
 
-    /// Tells the service's breaker how the request ended.
+    /// Tells the service's breaker how the request ended. One that says nothing of it is told too: it may have been the probe.
     pub(super) fn tell_breaker(&mut self, now: Tick, outcome: Outcome) {
-        let Some(call) = self.rare.as_mut().and_then(|rare| rare.breaker.take()) else { return };
-        let reset = call.reset();
-        if let Some(change) = call.report(now, outcome) {
-            guard::log_change(&self.service.name, None, change, reset);
+        let Some(permit) = self.rare.as_mut().and_then(|rare| rare.permit.take()) else { return };
+        let Some(breaker) = self.breaker().and_then(CircuitBreaker::breaker) else { return };
+        // What it waited for its turn is none of the service's time.
+        let took = now.since(self.started).saturating_sub(self.held_up());
+        if let Some(change) = breaker.report(permit, now, outcome, took) {
+            guard::log_change(&self.service.name, None, change, breaker.config().reset);
         }
     }
 
     /// The same where no endpoint has answered.
     pub(super) fn tell_breaker_of(&mut self, fault: &Fault) {
-        let now = self.worker.clock.now();
-        match fault.reason.source() {
-            Source::Upstream if fault.is_timeout() => self.tell_breaker(now, Outcome::Timeout),
-            Source::Upstream => self.tell_breaker(now, Outcome::Failure),
+        let outcome = match fault.reason.source() {
+            Source::Upstream if fault.is_timeout() => Outcome::Timeout,
+            Source::Upstream => Outcome::Failure,
             // It says nothing about the service.
-            Source::Downstream | Source::Proxy => {
-                drop(self.rare.as_mut().and_then(|rare| rare.breaker.take()));
-            }
-        }
+            Source::Downstream | Source::Proxy => Outcome::Cancelled,
+        };
+        self.tell_breaker(self.worker.clock.now(), outcome);
     }
 }

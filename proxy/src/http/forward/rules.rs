@@ -9,6 +9,7 @@ use http::header::{self, HeaderValue};
 use http::{Response, StatusCode, request};
 
 use super::Call;
+use super::rare::Rare;
 use crate::cluster::Cluster;
 use crate::error::Reason;
 use crate::http::body::Body;
@@ -18,50 +19,73 @@ use crate::http::mirror::Copy;
 use crate::http::outcome::class;
 use crate::http::respond;
 use crate::listen::Downstream;
-use crate::snapshot::rules::{Action, Redirect, Respond, Route, Rules, Target};
-use crate::snapshot::{Policy, Service};
+use crate::snapshot::Service;
+use crate::snapshot::rules::{Action, Redirect, Respond, Route, Rules};
 use crate::telemetry::metrics::Class;
 
-/// Where a request goes, by which route.
+/// Where a request goes.
 pub(super) struct Ruled {
     /// Where it goes.
     pub(super) cluster: Rc<Cluster>,
     /// The same, as it is now.
     pub(super) service: Arc<Service>,
-    /// Whose route led there, where it is another one's.
-    pub(super) owner: Option<Arc<Service>>,
-    /// The route that it takes.
-    pub(super) route: Option<Arc<Route>>,
-    /// How it is handled, where that is not as the service's policy says.
-    pub(super) policy: Option<Arc<Policy>>,
-    /// A cookie to set on its response, so that the next request goes the same way.
-    pub(super) cookie: Option<HeaderValue>,
-    /// The route leads to where this proxy knows nothing of.
-    pub(super) astray: Option<String>,
+    /// By which route, and what follows from that.
+    pub(super) rare: Option<Box<Rare>>,
 }
 
 /// What the rules of its service make of a request.
 #[inline]
 pub(super) fn rule(app: &Downstream, cluster: Rc<Cluster>, head: &request::Parts, scan: &Scan) -> Ruled {
     let service = cluster.service();
-    let ruled =
-        Ruled { cluster, service, owner: None, route: None, policy: None, cookie: None, astray: None };
-    match ruled.service.rules.clone() {
-        None => ruled,
-        Some(rules) => by_rules(app, &rules, ruled, head, scan),
+    match &service.rules {
+        None => Ruled { cluster, service, rare: None },
+        Some(rules) => {
+            let (rare, to) = by_rules(app, rules, head, scan);
+            led(Ruled { cluster, service, rare }, to)
+        }
     }
 }
 
+/// A request that rules have led somewhere; `None`: to the service whose rules they are.
+fn led(own: Ruled, to: Option<Rc<Cluster>>) -> Ruled {
+    let mut ruled = match to {
+        None => own,
+        Some(cluster) => {
+            let Ruled { service: owner, mut rare, .. } = own;
+            let service = cluster.service();
+            if owner.name != service.name {
+                rare.get_or_insert_default().owner = Some(owner);
+            }
+            Ruled { cluster, service, rare }
+        }
+    };
+    // A service that is bypassed has no policy, of a route neither.
+    if ruled.service.bypassed
+        && let Some(rare) = &mut ruled.rare
+    {
+        rare.own_policy = None;
+    }
+    ruled
+}
+
 /// The route that a request to this service takes, whoever carries it.
-pub(super) fn route_of(
+pub(super) fn route_of<'a>(
     app: &Downstream,
-    service: &Service,
+    service: &'a Service,
     head: &request::Parts,
     scan: &Scan,
-) -> Option<Arc<Route>> {
+) -> Option<&'a Arc<Route>> {
     let rules = service.rules.as_ref()?;
-    let host = headers::authority(head, scan).ok().flatten().unwrap_or_else(|| app.alias());
-    rules.find(&looked_at(head, host)).cloned()
+    rules.find(&looked_at(head, host(app, rules, head, scan)))
+}
+
+/// The host that a request names; empty where nobody looks.
+#[inline]
+fn host<'a>(app: &'a Downstream, rules: &Rules, head: &'a request::Parts, scan: &Scan) -> &'a str {
+    match rules.look_at_hosts {
+        true => headers::authority(head, scan).ok().flatten().unwrap_or_else(|| app.alias()),
+        false => "",
+    }
 }
 
 /// What routes look at.
@@ -75,69 +99,54 @@ fn looked_at<'a>(head: &'a request::Parts, host: &'a str) -> route::Request<'a> 
     }
 }
 
-fn by_rules(app: &Downstream, rules: &Rules, own: Ruled, head: &request::Parts, scan: &Scan) -> Ruled {
-    let host = headers::authority(head, scan).ok().flatten().unwrap_or_else(|| app.alias());
-    let mut ruled = own;
-    ruled.route = rules.find(&looked_at(head, host)).cloned();
-    let Some(route) = ruled.route.clone() else { return to_test(app, rules, ruled, head, host) };
-    let Action::To(targets) = &route.action else { return ruled };
-    let picked = match &targets.split_by {
-        None => targets.split.pick(&mut app.worker().rng()),
-        Some(on) => {
-            let hashed = hash_key::of(on, app, head);
-            match hashed {
-                Some(Hashed { hash, set_cookie }) => {
-                    ruled.cookie = set_cookie;
-                    targets.split.pick_for(hash)
-                }
-                None => targets.split.pick(&mut app.worker().rng()),
-            }
+/// The route that a request takes with what follows from it, and where that leads to; `None`: to the service itself.
+fn by_rules(
+    app: &Downstream,
+    rules: &Rules,
+    head: &request::Parts,
+    scan: &Scan,
+) -> (Option<Box<Rare>>, Option<Rc<Cluster>>) {
+    let host = host(app, rules, head, scan);
+    let Some(route) = rules.find(&looked_at(head, host)) else {
+        return (None, to_test(app, rules, head, host));
+    };
+    let mut rare = Box::new(Rare { route: Some(route.clone()), ..Rare::default() });
+    let Action::To(targets) = &route.action else { return (Some(rare), None) };
+    let hashed = targets.split_by.as_ref().and_then(|on| hash_key::of(on, app, head));
+    let picked = match hashed {
+        Some(Hashed { hash, set_cookie }) => {
+            rare.set_cookies.extend(set_cookie);
+            targets.split.pick_for(hash)
         }
+        None => targets.split.pick(&mut app.worker().rng()),
     };
     let Some(target) = picked.and_then(|index| targets.list.get(index)) else {
-        ruled.astray = Some(format!("none of the targets of {} has a weight", said(&route)));
-        return ruled;
+        rare.astray = Some(format!("none of the targets of {} has a weight", said(route)).into());
+        return (Some(rare), None);
     };
-    match &target.key {
-        None => {
-            ruled.policy = own_policy(target, &ruled.service);
-            to_test(app, rules, ruled, head, host)
-        }
+    rare.own_policy.clone_from(&target.policy);
+    let to = match &target.key {
+        None => to_test(app, rules, head, host),
         Some(key) => {
-            match app.worker().cluster_by_name(key) {
-                Some(cluster) => {
-                    let owner = std::mem::replace(&mut ruled.service, cluster.service());
-                    ruled.owner = Some(owner).filter(|owner| owner.name != ruled.service.name);
-                    ruled.cluster = cluster;
-                    ruled.policy = own_policy(target, &ruled.service);
-                }
-                None => {
-                    let why = format!("{} leads to {key}, which this proxy knows nothing of", said(&route));
-                    ruled.astray = Some(why);
-                }
+            let cluster = app.worker().cluster_by_name(key);
+            if cluster.is_none() {
+                let why = format!("{} leads to {key}, which this proxy knows nothing of", said(route));
+                rare.astray = Some(why.into());
             }
-            ruled
+            cluster
         }
-    }
-}
-
-/// A service that is bypassed has no policy, of a route neither.
-fn own_policy(target: &Target, service: &Service) -> Option<Arc<Policy>> {
-    target.policy.clone().filter(|_| !service.bypassed)
+    };
+    (Some(rare), to)
 }
 
 /// Test traffic goes to the endpoints that are there for it, if there are some.
-fn to_test(app: &Downstream, rules: &Rules, ruled: Ruled, head: &request::Parts, host: &str) -> Ruled {
-    let Some(test) = &rules.test_traffic else { return ruled };
+#[inline]
+fn to_test(app: &Downstream, rules: &Rules, head: &request::Parts, host: &str) -> Option<Rc<Cluster>> {
+    let test = rules.test_traffic.as_ref()?;
     if !test.fits(&head.headers, || app.dialled(host)) {
-        return ruled;
+        return None;
     }
-    match app.worker().cluster_by_name(&test.key) {
-        Some(cluster) if !cluster.service().endpoints.is_empty() => {
-            Ruled { service: cluster.service(), cluster, ..ruled }
-        }
-        _ => ruled,
-    }
+    app.worker().cluster_by_name(&test.key).filter(|cluster| !cluster.service().endpoints.is_empty())
 }
 
 fn said(route: &Route) -> String {
@@ -285,7 +294,7 @@ impl Call<'_> {
         let copy = counters.and_then(|c| Copy::of(self.worker, &mirror.service, head, self.grpc, c));
         match copy {
             Some(copy) if self.body.is_empty() => copy.send(self.body.copy()),
-            Some(copy) => self.rare().copy = Some(copy),
+            Some(copy) => self.rare().copy = Some(Box::new(copy)),
             None => {}
         }
     }
