@@ -186,3 +186,22 @@ async fn an_upgrade_in_a_draining_proxy_is_still_one() {
     drop(raw);
     assert!(proxy.ended().await.success());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_switch_is_a_success_for_the_breaker_and_sets_cookies() {
+    let backend = switching().await;
+    let balancing =
+        json!({ "policy": "ringHash", "hash": { "cookie": { "name": "stick", "ttlSeconds": 60 } } });
+    let server =
+        service("server").at(&backend).with("circuitBreaker", json!({})).with("loadBalancing", balancing);
+    let proxy = crate::proxy().mesh(server).start().await;
+    let mut raw = Raw::connect(proxy.outbound).await;
+    raw.send(offer("Sec-WebSocket-Key: abc\r\n")).await;
+    let head = within("a head", raw.wire.head()).await.expect("a head").expect("a head");
+    assert_eq!(head.start, "HTTP/1.1 101 Switching Protocols");
+    assert!(head.header("set-cookie").is_some_and(|cookie| cookie.starts_with("stick=")), "{head:?}");
+    let calls = "bowline_circuit_breaker_calls_total";
+    for (result, count) in [("fire", 1.0), ("success", 1.0), ("failure", 0.0)] {
+        proxy.metric_is(calls, &[("result", result)], count).await;
+    }
+}
