@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bowline_core::retry::AttemptTimeout;
 use h2::RecvStream;
-use http::{Request, Response, request, response};
+use http::{Response, request, response};
 use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep};
 
@@ -81,6 +81,25 @@ pub enum AnswerBody {
     Http2(pool_h2::ResponseBody),
 }
 
+/// The head of the request that an attempt sends. It is taken when there is a connection to send it on, and until then it
+/// is where it was: a future has room for all that it was given.
+pub enum Head<'a> {
+    /// A copy is sent: another attempt could need it.
+    Copy(&'a request::Parts),
+    /// Nobody needs it afterwards.
+    Last(&'a mut Option<request::Parts>),
+}
+
+impl Head<'_> {
+    /// The head, to be sent now.
+    pub fn take(self) -> request::Parts {
+        match self {
+            Head::Copy(head) => head.clone(),
+            Head::Last(head) => head.take().expect("an attempt has a head"),
+        }
+    }
+}
+
 /// When an attempt is given up, and what for.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
@@ -117,7 +136,7 @@ pub struct Deadline<'a> {
     sleep: Pin<&'a mut Sleep>,
     /// Made when the endpoint first takes nothing, and then kept: most never do.
     patience: Option<Pin<Box<Sleep>>>,
-    limits: Limits,
+    limits: &'a mut Limits,
     body: &'a Source,
 }
 
@@ -204,24 +223,23 @@ impl Limits {
 pub async fn run(
     upstream: &Rc<Upstream>,
     protocol: Protocol,
-    head: request::Parts,
+    head: Head<'_>,
     body: &Source,
-    limits: Limits,
+    limits: &mut Limits,
     following: Option<Following>,
     fresh_connection: bool,
 ) -> Result<Answer, Fault> {
     let sleep = pin!(tokio::time::sleep_until(limits.next(limits.begun)));
-    let deadline = Deadline { following, sleep, patience: None, limits, body };
+    let mut deadline = Deadline { following, sleep, patience: None, limits, body };
     match protocol {
         Protocol::Http1 => {
-            let mut lease = upstream.checkout_h1(limits.patience, !fresh_connection).await?;
-            let response = lease.exchange(Request::from_parts(head, body.attempt()), deadline).await?;
+            let mut lease = upstream.checkout_h1(deadline.limits.patience, !fresh_connection).await?;
+            let response = lease.exchange(head, body.attempt(), &mut deadline).await?;
             Ok(Answer::Http1(response, lease))
         }
         Protocol::Http2 => {
-            let mut lease = upstream.checkout_h2(limits.patience).await?;
-            let (response, upload) =
-                lease.exchange(Request::from_parts(head, ()), body.attempt(), deadline).await?;
+            let mut lease = upstream.checkout_h2(deadline.limits.patience).await?;
+            let (response, upload) = lease.exchange(head, body.attempt(), &mut deadline).await?;
             Ok(Answer::Http2(response, upload, lease))
         }
     }

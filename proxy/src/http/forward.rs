@@ -1,4 +1,4 @@
-//! The way of a request. [`forward`] is all of it, step by step; each step is one call.
+//! The way of a request. [`begin`] and [`carry`] are all of it, step by step; each step is one call.
 
 mod answer;
 mod guards;
@@ -7,6 +7,7 @@ mod judge;
 mod rare;
 mod rules;
 
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,7 +24,7 @@ use rules::Ruled;
 use tokio::time::Instant;
 
 use super::app_body::AppBody;
-use super::attempt::{self, Answer, Following, Limits, Protocol};
+use super::attempt::{self, Answer, Following, Head, Limits, Protocol};
 use super::body::Body;
 use super::headers::{self, BadHead, Scan};
 use super::replay::Source;
@@ -41,67 +42,109 @@ use crate::worker::Worker;
 /// `responseHeadersSeconds`.
 const LONGEST_WAIT: Duration = Duration::from_secs(15);
 
-/// Carries one request of the app to an endpoint of its service, and the response back.
-pub async fn forward(app: &Downstream, request: Request<AppBody>) -> Response<Body> {
+/// Carries one request of the app to an endpoint of its service, and the response back. `finish` is what becomes of that.
+///
+/// What can be done at once is done by the call; the future has what is left to do. That way the request is in it once, and
+/// not in each of those in it: a future has room for its arguments to its end, whether or not they are still there.
+pub fn forward<'a, T: 'a>(
+    app: &'a Downstream,
+    request: Request<AppBody>,
+    finish: impl FnOnce(Response<Body>) -> T + 'a,
+) -> impl Future<Output = T> + 'a {
+    let mut begun = begin(app, request);
+    async move {
+        let response = match &mut begun {
+            Begun::Routed(routed) => carry(routed).await,
+            Begun::Unrouted(unrouted) => unrouted.await,
+        };
+        finish(response)
+    }
+}
+
+/// A request whose way is known.
+#[expect(clippy::large_enum_variant, reason = "the small one is the rare one")]
+enum Begun<'a> {
+    Routed(Routed<'a>),
+    /// Boxed: it is rare and large.
+    Unrouted(Pin<Box<dyn Future<Output = Response<Body>> + 'a>>),
+}
+
+/// A request to a service of the mesh.
+struct Routed<'a> {
+    app: &'a Downstream,
+    call: Call<'a>,
+    /// Until it is given away with the last attempt.
+    head: Option<request::Parts>,
+    scan: Scan,
+}
+
+fn begin(app: &Downstream, request: Request<AppBody>) -> Begun<'_> {
     let (mut head, body) = request.into_parts();
     let scan = headers::scan(&head.headers);
     let recording = watch::begin(app, &mut head, &scan);
-
     // 1. Which service is it for?
     let cluster = match app.route(&head, &scan) {
         Ok(cluster) => cluster,
-        // Boxed: it is rare and large.
-        Err(refusal) => return Box::pin(unrouted(app, head, body, scan, refusal, recording)).await,
+        Err(refusal) => {
+            return Begun::Unrouted(Box::pin(unrouted(app, head, body, scan, refusal, recording)));
+        }
     };
     // 2. By which of its rules?
     let ruled = rules::rule(app, cluster, &head, &scan);
-    // 3. What the request is, as far as timeouts and retries care; and may it be made?
-    let mut call = Call::new(app, ruled, &head, body, scan.grpc, recording);
-    if call.is_guarded(app)
-        && let Err(response) = call.pass_guards(app, &mut head, &scan).await
+    // 3. What the request is, as far as timeouts and retries care.
+    let call = Call::new(app, ruled, &head, body, scan.grpc, recording);
+    Begun::Routed(Routed { app, call, head: Some(head), scan })
+}
+
+async fn carry(to: &mut Routed<'_>) -> Response<Body> {
+    // 4. May it be made?
+    if to.call.is_guarded(to.app)
+        && let Err(response) = to.call.pass_guards(to.app, to.head.as_mut().expect(HEAD), &to.scan).await
     {
         return *response;
     }
-    // 4. The head as the endpoint will see it.
-    call.find_key(app, &head);
-    if let Err(BadHead(why)) = call.prepare(&mut head, &scan, app) {
-        return call.refuse(Reason::BadRequest, why);
+    // 5. The head as the endpoint will see it.
+    to.call.find_key(to.app, to.head.as_ref().expect(HEAD));
+    if let Err(BadHead(why)) = to.call.prepare(to.head.as_mut().expect(HEAD), &to.scan, to.app) {
+        return to.call.refuse(Reason::BadRequest, why);
     }
-    // 5. Is there room?
-    if let Err(fault) = call.enter(&head).await {
-        return call.refuse(fault.reason, &fault.detail);
+    // 6. Is there room?
+    if let Err(fault) = to.call.enter(to.head.as_ref().expect(HEAD)).await {
+        return to.call.refuse(fault.reason, &fault.detail);
     }
-    call.mirror(&head);
-    let mut head = Some(head);
+    to.call.mirror(to.head.as_ref().expect(HEAD));
     loop {
-        // 6. Which endpoint?
-        let Some(mut flight) = call.pick() else { return call.refuse_for_want_of_endpoints() };
-        // 7. Send the request, wait for the response head.
-        let attempt_head = call.head_for_attempt(&flight, app, &mut head);
+        // 7. Which endpoint?
+        let Some(mut flight) = to.call.pick() else { return to.call.refuse_for_want_of_endpoints() };
+        to.call.mark_attempt(&flight, to.app, to.head.as_mut().expect(HEAD));
         #[cfg(test)]
-        crate::worker::tests::panic_on(&attempt_head);
-        let outcome = match call.hedge_delay(&head) {
-            None => call.attempt(&flight, attempt_head).await,
+        crate::worker::tests::panic_on(to.head.as_ref().expect(HEAD));
+        // 8. Send the request, wait for the response head.
+        let outcome = match to.call.hedge_delay() {
+            None => to.call.attempt(&flight, &mut to.head).await,
             // Boxed: most services have none, and it is large.
             Some(delay) => {
-                let (answered, outcome) =
-                    Box::pin(call.hedged(app, delay, flight, attempt_head, &head)).await;
+                let head = to.head.as_ref().expect(HEAD);
+                let (answered, outcome) = Box::pin(to.call.hedged(to.app, delay, flight, head)).await;
                 flight = answered;
                 outcome
             }
         };
-        // 8. What does it tell of the endpoint, and shall it be tried again?
-        match call.judge(flight, outcome) {
-            // 9. Pass the response on; its body brings the connection back to the pool when it ends.
-            Judgement::Pass(answer, flight) => return call.pass_on(app, answer, flight),
-            // 10. Another attempt, at another endpoint where there is one.
+        // 9. What does it tell of the endpoint, and shall it be tried again?
+        match to.call.judge(flight, outcome) {
+            // 10. Pass the response on; its body brings the connection back to the pool when it ends.
+            Judgement::Pass(answer, flight) => return to.call.pass_on(to.app, answer, flight),
+            // 11. Another attempt, at another endpoint where there is one.
             Judgement::Again(wait) if wait.is_zero() => {}
             Judgement::Again(wait) => tokio::time::sleep(wait).await,
-            // 11. Say what was tried and why it failed.
-            Judgement::GiveUp(fault) => return call.give_up(&fault, app),
+            // 12. Say what was tried and why it failed.
+            Judgement::GiveUp(fault) => return to.call.give_up(&fault, to.app),
         }
     }
 }
+
+/// Why there is a head where one is needed.
+const HEAD: &str = "the head is given away with the last attempt only";
 
 /// A request that is for no service of the mesh.
 #[cold]
@@ -342,42 +385,28 @@ impl<'a> Call<'a> {
         Some(flight)
     }
 
-    /// The head is copied only where another attempt could need it.
-    fn head_for_attempt(
-        &mut self,
-        flight: &Flight,
-        app: &Downstream,
-        head: &mut Option<request::Parts>,
-    ) -> request::Parts {
-        let last = self.is_last_attempt() && self.policy().hedge_after.is_none();
-        let head = if last { head.take() } else { head.clone() };
-        let head = head.expect("the head is given away with the last attempt only");
-        self.mark_attempt(flight, app, head)
-    }
-
-    /// Where somebody looks, the attempt is noted, and its head says what it is in the trace.
-    fn mark_attempt(
-        &mut self,
-        flight: &Flight,
-        app: &Downstream,
-        mut head: request::Parts,
-    ) -> request::Parts {
+    /// Where somebody looks, the attempt is noted, and the head says what it is in the trace.
+    fn mark_attempt(&mut self, flight: &Flight, app: &Downstream, head: &mut request::Parts) {
         if let Some(recording) = &mut self.recording {
             let endpoint = &flight.upstream().shared;
             let inbound = app.is_inbound();
-            watch::attempt(self.worker, recording, endpoint, inbound, flight.started(), &mut head);
+            watch::attempt(self.worker, recording, endpoint, inbound, flight.started(), head);
         }
-        head
     }
 
     fn is_last_attempt(&self) -> bool {
         self.attempts > self.policy().retry.retries
     }
 
-    async fn attempt(&self, flight: &Flight, head: request::Parts) -> Result<Answer, Fault> {
-        let (limits, following) = (self.limits(flight), self.following());
+    async fn attempt(&self, flight: &Flight, kept: &mut Option<request::Parts>) -> Result<Answer, Fault> {
+        // Copied only where another attempt could need it.
+        let head = match self.is_last_attempt() {
+            true => Head::Last(kept),
+            false => Head::Copy(kept.as_ref().expect(HEAD)),
+        };
+        let (mut limits, following) = (self.limits(flight), self.following());
         let fresh = self.fresh_connection;
-        attempt::run(flight.upstream(), self.protocol, head, &self.body, limits, following, fresh).await
+        attempt::run(flight.upstream(), self.protocol, head, &self.body, &mut limits, following, fresh).await
     }
 
     /// Who says what the limit of the attempt is by the time that it is reached.

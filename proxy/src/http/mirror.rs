@@ -13,7 +13,7 @@ use http::header::{self, HeaderName, HeaderValue};
 use http::{StatusCode, request};
 use http_body_util::BodyExt;
 
-use super::attempt::{self, AnswerBody, Limits, Protocol};
+use super::attempt::{self, AnswerBody, Head, Limits, Protocol};
 use super::body::Body;
 use super::outcome::{class, grpc_status, penalised, tells_against};
 use super::replay::Source;
@@ -115,7 +115,7 @@ impl Copy {
         flight.sent(now);
         let begun = clock.instant(now);
         let until = begun + policy.per_request.unwrap_or(LONGEST);
-        let limits = Limits {
+        let mut limits = Limits {
             arrived: begun,
             begun,
             response: if self.grpc { policy.grpc_response_headers } else { policy.response_headers },
@@ -124,7 +124,16 @@ impl Copy {
             idle: policy.idle,
             patience: Patience { connect: policy.connect, wait: begun },
         };
-        let answer = match attempt::run(&upstream, self.protocol, self.head, &body, limits, None, false).await
+        let answer = match attempt::run(
+            &upstream,
+            self.protocol,
+            Head::Copy(&self.head),
+            &body,
+            &mut limits,
+            None,
+            false,
+        )
+        .await
         {
             Ok(answer) if answer.status() != StatusCode::SWITCHING_PROTOCOLS => answer,
             Ok(_) => return false,

@@ -12,7 +12,7 @@ use http::{Response, StatusCode, Version, request};
 use tokio::net::TcpStream;
 
 use super::app_body::AppBody;
-use super::attempt::{self, AnswerBody, Limits, Protocol};
+use super::attempt::{self, AnswerBody, Head, Limits, Protocol};
 use super::body::Body;
 use super::headers::{self, Scan};
 use super::replay::Source;
@@ -168,7 +168,7 @@ async fn exchange(
     let now = tokio::time::Instant::now();
     let patience = Patience { connect: WITHIN, wait: now };
     // How long an answer may take is for the app to say: this is nothing that the mesh file describes.
-    let limits = Limits {
+    let mut limits = Limits {
         arrived: now,
         begun: now,
         response: None,
@@ -180,10 +180,11 @@ async fn exchange(
     let mut upstreams = upstreams.iter().peekable();
     loop {
         let upstream = upstreams.next().expect("a name without an address is refused");
-        let answer = match attempt::run(upstream, protocol, head.clone(), &body, limits, None, true).await {
-            Err(fault) if fault.reason.is_connect() && upstreams.peek().is_some() => continue,
-            outcome => outcome?,
-        };
+        let answer =
+            match attempt::run(upstream, protocol, Head::Copy(&head), &body, &mut limits, None, true).await {
+                Err(fault) if fault.reason.is_connect() && upstreams.peek().is_some() => continue,
+                outcome => outcome?,
+            };
         if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
             return Err(Fault::new(Reason::InvalidResponse, "101 to a request that asked for no upgrade"));
         }

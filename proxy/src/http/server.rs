@@ -11,7 +11,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http::{HeaderValue, Request, header};
+use http::{HeaderValue, Request, Response, header};
 use http_body::{Frame, SizeHint};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -93,23 +93,20 @@ async fn serve_http1(
     activity: &Activity,
     mut drain: Signal,
 ) -> hyper::Result<()> {
-    let signal = drain.clone();
-    let serving = downstream.clone();
+    let (signal, serving) = (drain.clone(), &downstream);
     let service = service_fn(move |request: Request<Incoming>| {
-        let downstream = serving.clone();
         let leaving = signal.has_reached(Phase::Leaving);
-        async move {
-            let guard = InFlight::new(&downstream);
-            let mut response =
-                forward(&downstream, request.map(|body| AppBody::http1(body, &downstream.activity))).await;
+        let guard = InFlight::new(serving);
+        let finish = move |mut response: Response<Body>| {
             if let Some(body) = response.body_mut().share() {
-                downstream.bridges(body);
+                serving.bridges(body);
             }
-            if leaving && !downstream.has_tunnel() && !headers::is_unprocessed(response.headers()) {
+            if leaving && !serving.has_tunnel() && !headers::is_unprocessed(response.headers()) {
                 response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
             }
             Ok::<_, Infallible>(response.map(|body| Tracked { body, _guard: guard }))
-        }
+        };
+        forward(serving, request.map(|body| AppBody::http1(body, &serving.activity)), finish)
     });
     let connection = http1::Builder::new()
         .max_headers(MAX_HEADERS)

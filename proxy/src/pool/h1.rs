@@ -24,7 +24,7 @@ use super::socket::{Metered, Stalled};
 use super::waker::Relay;
 use crate::error::{Fault, Reason};
 use crate::http::app_body::AppError;
-use crate::http::attempt::Deadline;
+use crate::http::attempt::{Deadline, Head};
 use crate::http::replay::RequestBody;
 use crate::interim;
 use crate::limiter::Place;
@@ -156,6 +156,20 @@ pub struct Lease {
     connection: Option<Box<Connection>>,
 }
 
+/// The request as hyper takes it.
+fn request(head: Head<'_>, body: RequestBody) -> Request<RequestBody> {
+    let mut request = Request::from_parts(head.take(), body);
+    if interim::is_wanted() {
+        hyper::ext::on_informational(&mut request, |hint| {
+            let mut response = Response::new(());
+            *response.status_mut() = hint.status();
+            *response.headers_mut() = hint.headers().clone();
+            interim::note(response);
+        });
+    }
+    request
+}
+
 impl Lease {
     pub(super) fn new(upstream: &Rc<Upstream>, connection: Box<Connection>) -> Self {
         Lease { upstream: upstream.clone(), connection: Some(connection) }
@@ -167,21 +181,14 @@ impl Lease {
     /// The fault says whether the endpoint can have seen anything of the request.
     pub async fn exchange(
         &mut self,
-        mut request: Request<RequestBody>,
-        mut deadline: Deadline<'_>,
+        head: Head<'_>,
+        body: RequestBody,
+        deadline: &mut Deadline<'_>,
     ) -> Result<Response<Incoming>, Fault> {
         let connection = &mut **self.connection.as_mut().expect("a lease is used once");
         let Connection { sender, io, reused, stalled, relay, waker, .. } = connection;
         let reused = *reused;
-        if interim::is_wanted() {
-            hyper::ext::on_informational(&mut request, |hint| {
-                let mut response = Response::new(());
-                *response.status_mut() = hint.status();
-                *response.headers_mut() = hint.headers().clone();
-                interim::note(response);
-            });
-        }
-        let mut response = pin!(relay.muted(|| sender.try_send_request(request)));
+        let mut response = pin!(relay.muted(|| sender.try_send_request(request(head, body))));
         let outcome = std::future::poll_fn(|cx| {
             relay.set(cx.waker());
             // Only this connection can complete the response, and it is polled right here: the response's own waker

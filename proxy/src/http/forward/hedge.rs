@@ -9,10 +9,10 @@ use bowline_core::retry::Body;
 use http::request;
 use tokio::time::Instant;
 
-use super::Call;
+use super::{Call, HEAD};
 use crate::cluster::Flight;
 use crate::error::Fault;
-use crate::http::attempt::{self, Answer};
+use crate::http::attempt::{self, Answer, Head};
 use crate::http::outcome::{class, grpc_status, penalised, tells_against};
 use crate::listen::Downstream;
 
@@ -22,10 +22,9 @@ const HEDGE: &str = "hedge";
 impl Call<'_> {
     /// After how long a second attempt goes off; `None`: none does.
     #[inline]
-    pub(super) fn hedge_delay(&self, head: &Option<request::Parts>) -> Option<Duration> {
+    pub(super) fn hedge_delay(&self) -> Option<Duration> {
         self.policy().hedge_after?;
-        // Without the head there is nothing to send a second time.
-        let hopeless = head.is_none() || self.upgrade || self.candidate().is_hopeless();
+        let hopeless = self.upgrade || self.candidate().is_hopeless();
         if hopeless { None } else { self.cluster.hedge_delay(self.started) }
     }
 
@@ -47,13 +46,13 @@ impl Call<'_> {
         app: &Downstream,
         delay: Duration,
         first: Flight,
-        first_head: request::Parts,
-        head: &Option<request::Parts>,
+        head: &request::Parts,
     ) -> (Flight, Result<Answer, Fault>) {
         let (body, protocol, fresh) = (self.body.share(), self.protocol, self.fresh_connection);
-        let (upstream, limits) = (first.upstream().clone(), self.limits(&first));
+        let (upstream, mut limits) = (first.upstream().clone(), self.limits(&first));
+        let (following, head_of_one) = (self.following(), Head::Copy(head));
         let mut one =
-            pin!(attempt::run(&upstream, protocol, first_head, &body, limits, self.following(), fresh));
+            pin!(attempt::run(&upstream, protocol, head_of_one, &body, &mut limits, following, fresh));
         tokio::select! {
             biased;
             outcome = &mut one => return (first, outcome),
@@ -65,18 +64,18 @@ impl Call<'_> {
         if !sent || decide(&self.candidate(), || self.service.budget.withdraw(now)).is_err() {
             return (first, one.await);
         }
-        let (Some(mut second), Some(head)) = (self.pick_beside(), head.clone()) else {
-            return (first, one.await);
-        };
+        let Some(mut second) = self.pick_beside() else { return (first, one.await) };
         self.service.shared.hedges.sent.fetch_add(1, Relaxed);
         if let Some(recording) = &mut self.recording {
             recording.retried(HEDGE, delay);
         }
-        let second_head = self.mark_attempt(&second, app, head);
-        let (upstream, limits) = (second.upstream().clone(), self.limits(&second));
+        let mut second_head = Some(head.clone());
+        self.mark_attempt(&second, app, second_head.as_mut().expect(HEAD));
+        let (upstream, mut limits) = (second.upstream().clone(), self.limits(&second));
         second.sent(second.started());
+        let (following, head_of_two) = (self.following(), Head::Last(&mut second_head));
         let mut two =
-            pin!(attempt::run(&upstream, protocol, second_head, &body, limits, self.following(), fresh));
+            pin!(attempt::run(&upstream, protocol, head_of_two, &body, &mut limits, following, fresh));
         tokio::select! {
             biased;
             outcome = &mut one => match is_good(&outcome) {

@@ -1,6 +1,7 @@
 //! One stream of the app: a request, carried by [`forward`], and its response on the way out.
 
 use std::cell::{Cell, RefCell};
+use std::convert::identity;
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::rc::{Rc, Weak};
@@ -41,7 +42,7 @@ pub(super) async fn carry(shared: Rc<Shared>, request: Request<RecvStream>, resp
     let answered = Cell::new(false);
     // One future, because a response is large and would be moved from one to the next.
     let mut exchange = pin!(async {
-        let response = forward(downstream, request).await;
+        let response = forward(downstream, request, identity).await;
         answered.set(true);
         let sent = {
             let respond = &mut *respond.borrow_mut();

@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use super::Connection;
 use crate::error::{Fault, Reason, Source};
 use crate::h2_body::H2Body;
-use crate::http::attempt::Deadline;
+use crate::http::attempt::{Deadline, Head};
 use crate::http::replay::RequestBody;
 use crate::interim;
 use crate::limiter::Kind;
@@ -51,12 +51,13 @@ impl Lease {
     /// The fault says whether the endpoint can have seen anything of the request.
     pub async fn exchange(
         &mut self,
-        head: Request<()>,
+        head: Head<'_>,
         body: RequestBody,
-        mut deadline: Deadline<'_>,
+        deadline: &mut Deadline<'_>,
     ) -> Result<(Response<RecvStream>, Option<Upload>), Fault> {
         let end = body.is_end_stream();
         let sent = {
+            let head = Request::from_parts(head.take(), ());
             let mut sender = self.connection.sender.borrow_mut();
             // A sender waits with its own last stream; a new one brings its own place in the queue.
             if self.sender_is_busy {
@@ -76,7 +77,7 @@ impl Lease {
         let head = std::future::poll_fn(|cx| {
             // Nothing can have come yet when the request has only just been sent, and each question takes h2's lock.
             let interim = !std::mem::take(&mut just_sent) && interim::is_wanted();
-            poll_head(&mut response, &mut upload, &mut deadline, interim, cx)
+            poll_head(&mut response, &mut upload, deadline, interim, cx)
         })
         .await;
         match head {
@@ -123,7 +124,7 @@ impl Drop for Lease {
 }
 
 /// The response head, or the error of its stream; as a fault, what ended the waiting from our side.
-type Head = Result<Result<Response<RecvStream>, h2::Error>, Fault>;
+type Came = Result<Result<Response<RecvStream>, h2::Error>, Fault>;
 
 fn poll_head(
     response: &mut ResponseFuture,
@@ -131,7 +132,7 @@ fn poll_head(
     deadline: &mut Deadline<'_>,
     interim: bool,
     cx: &mut Context<'_>,
-) -> Poll<Head> {
+) -> Poll<Came> {
     if let Some(sending) = upload
         && let Poll::Ready(result) = Pin::new(&mut *sending).poll(cx)
     {
