@@ -66,13 +66,15 @@ pub enum Reason {
     FaultInjected,
     /// The caller has no key or token that `access` asks for, or a wrong one.
     Unauthorized,
+    /// The caller's token is good, and for less than this.
+    Forbidden,
     /// There are no keys yet to verify tokens with.
     NoKeySet,
 }
 
 impl Reason {
     /// All reasons, for the reference page.
-    pub const ALL: [Reason; 24] = [
+    pub const ALL: [Reason; 25] = [
         Reason::UnknownService,
         Reason::NoMesh,
         Reason::Loop,
@@ -96,6 +98,7 @@ impl Reason {
         Reason::OutOfResources,
         Reason::FaultInjected,
         Reason::Unauthorized,
+        Reason::Forbidden,
         Reason::NoKeySet,
     ];
 
@@ -125,6 +128,7 @@ impl Reason {
             Reason::OutOfResources => "out_of_resources",
             Reason::FaultInjected => "fault_injected",
             Reason::Unauthorized => "unauthorized",
+            Reason::Forbidden => "forbidden",
             Reason::NoKeySet => "no_key_set",
         }
     }
@@ -177,6 +181,9 @@ impl Reason {
             Reason::Unauthorized => {
                 "The service's `access` asks for an API key or a token, and the request has none, or a wrong one. `WWW-Authenticate` says which."
             }
+            Reason::Forbidden => {
+                "The service's `access` asks for `scopes`, and the request's token, which is good, has not all of them."
+            }
             Reason::NoKeySet => {
                 "The service's `access` asks for a token, and there are no keys yet to verify it with: the `jwks` could not be had."
             }
@@ -206,6 +213,7 @@ impl Reason {
             Reason::Overloaded => "there is too much to do at the moment",
             Reason::RateLimited => "too many requests",
             Reason::Unauthorized => "a valid key or token is needed",
+            Reason::Forbidden => "the token is good, but not for this",
             Reason::NoKeySet => "tokens can't be verified at the moment",
             Reason::FaultInjected => "an error that was made on purpose",
         }
@@ -235,6 +243,7 @@ impl Reason {
             | Reason::UploadTimeout
             | Reason::RequestTimeout => StatusCode::GATEWAY_TIMEOUT,
             Reason::Unauthorized => StatusCode::UNAUTHORIZED,
+            Reason::Forbidden => StatusCode::FORBIDDEN,
             Reason::RateLimited => StatusCode::TOO_MANY_REQUESTS,
             Reason::Loop => StatusCode::LOOP_DETECTED,
             Reason::BadRequest | Reason::RequestBodyBroken => StatusCode::BAD_REQUEST,
@@ -260,6 +269,7 @@ impl Reason {
             Reason::RequestBodyBroken | Reason::RequestBodyTimeout => 1,
             Reason::Overloaded | Reason::RateLimited => 8,
             Reason::Unauthorized => 16,
+            Reason::Forbidden => 7,
             _ => 14,
         }
     }
@@ -270,7 +280,8 @@ impl Reason {
             Reason::BadRequest
             | Reason::RequestBodyBroken
             | Reason::RequestBodyTimeout
-            | Reason::Unauthorized => Source::Downstream,
+            | Reason::Unauthorized
+            | Reason::Forbidden => Source::Downstream,
             Reason::UnknownService
             | Reason::NoMesh
             | Reason::Loop

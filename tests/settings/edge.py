@@ -174,7 +174,8 @@ def jwt(case, algorithm="RS256", by_url=False, path="/", public=None):
             bad[f"one without {name}"] = said(issuer.token(**without(name)))
             bad[f"one with another {name}"] = said(issuer.token(**{**good, name: "else"}))
     for what, reply in bad.items():
-        expect(f"{what}: 401", reply.status == 401, reply)
+        status = 403 if what.endswith(" scope") else 401
+        expect(f"{what}: {status}", reply.status == status, reply)
     seen = [request for server in case.servers for request in server.seen()]
     expect("only the good one came", len(seen) == 1, len(seen))
     for claim, name in wanted.get("claimsToHeaders", {}).items():

@@ -233,6 +233,29 @@ async fn tokens_are_verified_and_their_claims_passed_on() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_good_token_without_a_scope_is_forbidden() {
+    let signer = Signer::new("e", false);
+    let keys = signer.path("keys.json");
+    std::fs::write(&keys, set(&[&signer])).expect("a key set");
+    let web = Backend::start(|_| Reply::ok("web")).await;
+    let access = json!({ "jwt": { "jwks": { "file": keys }, "scopes": ["read", "write"] } });
+    let mesh = Mesh::of([to_web().with("access", access), service("web").at(&web)]);
+    let proxy = at_edge().mesh(mesh).start().await;
+    let with = |scope: &str| {
+        let mut claims = good_for(600);
+        claims["scope"] = json!(scope);
+        signer.sign(&claims)
+    };
+    let answer = bearer(&proxy, &with("read")).await;
+    answer.expect(403);
+    assert_eq!(answer.header("x-bowline-error"), Some("forbidden"));
+    assert_eq!(answer.header("www-authenticate"), Some("Bearer error=\"insufficient_scope\""));
+    assert_eq!(web.count(), 0);
+    bearer(&proxy, &with("write other read")).await.expect(200);
+    assert_eq!(proxy.metric(REFUSED, &[("service", "edge"), ("why", "scope")]).await, 1.0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn keys_in_a_file_are_followed() {
     let (old, new) = (Signer::new("old", false), Signer::new("new", false));
     let keys = old.path("keys.json");

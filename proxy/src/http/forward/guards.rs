@@ -132,6 +132,8 @@ impl Call<'_> {
     fn deny(&mut self, denied: &Denied) -> Response<Body> {
         let reason = match denied {
             Denied::NoKeySet(_) => return self.refuse(Reason::NoKeySet, &denied.text()),
+            // RFC 6750, 3.1. Another token of the same kind would not help.
+            Denied::Token(Bad::Scope) => Reason::Forbidden,
             _ => Reason::Unauthorized,
         };
         self.refuse_with(reason, &denied.text(), |response| {
