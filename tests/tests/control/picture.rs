@@ -13,7 +13,7 @@ use envoy_types::pb::envoy::config::endpoint::v3::{ClusterStats, UpstreamLocalit
 use envoy_types::pb::envoy::service::load_stats::v3::load_reporting_service_client::LoadReportingServiceClient;
 use envoy_types::pb::envoy::service::load_stats::v3::{LoadStatsRequest, LoadStatsResponse};
 use serde::de::DeserializeOwned;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Streaming;
@@ -43,6 +43,11 @@ async fn named(control: &Control, id: &str) -> Proxy {
     proxy
 }
 
+/// A balancer that looks at failures leaves an endpoint alone, for seconds, before there are enough of them to eject it.
+fn in_turns() -> Value {
+    json!({ "policy": "roundRobin" })
+}
+
 /// One endpoint of three dies: the picture says which, how many proxies have ejected it, and why.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_killed_endpoint_shows_with_its_reason() {
@@ -51,7 +56,8 @@ async fn a_killed_endpoint_shows_with_its_reason() {
     let dead = dies.addr();
     let server = service("server").at(&stay[0]).at(&stay[1]).at(&dies);
     let ejections = json!({ "consecutiveFailures": 3, "baseEjectionSeconds": 5 });
-    let control = control().mesh(server.with("outlierDetection", ejections)).start().await;
+    let server = server.with("outlierDetection", ejections).with("loadBalancing", in_turns());
+    let control = control().mesh(server).start().await;
     let proxies = [named(&control, "app-1").await, named(&control, "app-2").await];
     let loads = proxies.each_ref().map(|proxy| Load::start(proxy.outbound, &url("server", "/"), 100, 4));
     let of = |picture: &Picture| -> Endpoint {
@@ -111,6 +117,7 @@ async fn an_endpoint_that_comes_back_is_active_again() {
     let bad = Backend::start(move |_| Reply::status(if answers.load(Relaxed) { 200 } else { 503 })).await;
     let ejections = json!({ "consecutiveFailures": 3, "baseEjectionSeconds": 2 });
     let server = service("server").at(&good).at(&bad).with("outlierDetection", ejections);
+    let server = server.with("loadBalancing", in_turns());
     let control = control().mesh(server).start().await;
     let proxy = named(&control, "app").await;
     let load = Load::start(proxy.outbound, &url("server", "/"), 100, 4);
