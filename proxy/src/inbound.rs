@@ -45,15 +45,7 @@ pub async fn carry(
     };
     let mut client = peer;
     if inbound.config.accept_proxy {
-        match proxy_protocol::accept(&mut stream).await {
-            Ok(named) => client = named.unwrap_or(peer),
-            Err(error) => {
-                worker.counters().protocol_errors.inc();
-                tracing::debug!(%peer, %error, "a caller without a PROXY header was turned away");
-                net::reset_on_close(&stream);
-                return None;
-            }
-        }
+        client = proxy_protocol::client(&mut stream, peer, worker.counters(), activity, &mut drain).await?;
     }
     let declared = inbound.config.protocol.or_else(|| inbound.apps.declared(app.port()));
     let cluster =

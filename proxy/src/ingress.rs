@@ -4,11 +4,9 @@ use std::sync::Arc;
 
 use tokio::net::TcpStream;
 
-use crate::drain::Phase;
 use crate::listen::ingress::{Guest, Ingress};
 use crate::listen::proxy_protocol;
 use crate::listen::watch::Activity;
-use crate::net;
 use crate::worker::Worker;
 
 /// Who has come, once that is known. `None`: nobody who can be served.
@@ -22,20 +20,7 @@ pub async fn welcome(
     let mut client = peer;
     if ingress.config.accept_proxy {
         let mut drain = ingress.drain.clone();
-        let accepted = tokio::select! {
-            accepted = proxy_protocol::accept(&mut stream) => accepted,
-            () = activity.close_wanted() => return None,
-            () = drain.reached(Phase::Closing) => return None,
-        };
-        match accepted {
-            Ok(named) => client = named.unwrap_or(peer),
-            Err(error) => {
-                worker.counters().protocol_errors.inc();
-                tracing::debug!(%peer, %error, "a caller without a PROXY header was turned away");
-                net::reset_on_close(&stream);
-                return None;
-            }
-        }
+        client = proxy_protocol::client(&mut stream, peer, worker.counters(), activity, &mut drain).await?;
     }
     let client = client.ip().to_canonical();
     Some((Guest { client, authority: local.to_string().into() }, stream))

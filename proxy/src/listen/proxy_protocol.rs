@@ -8,6 +8,11 @@ use std::time::Duration;
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 
+use super::watch::Activity;
+use crate::drain::{Phase, Signal};
+use crate::net;
+use crate::telemetry::metrics::DownstreamCounters;
+
 const SIGNATURE: [u8; 12] = *b"\r\n\r\n\0\r\nQUIT\n";
 /// Signature, command, family, length.
 const FIXED: usize = 16;
@@ -43,6 +48,30 @@ fn in_v6(ip: IpAddr) -> std::net::Ipv6Addr {
     match ip {
         IpAddr::V4(ip) => ip.to_ipv6_mapped(),
         IpAddr::V6(ip) => ip,
+    }
+}
+
+/// Who a connection that begins with a header is from; `None`: it has none, and is turned away, or it is over.
+pub async fn client(
+    stream: &mut TcpStream,
+    peer: SocketAddr,
+    counters: &DownstreamCounters,
+    activity: &Activity,
+    drain: &mut Signal,
+) -> Option<SocketAddr> {
+    let accepted = tokio::select! {
+        accepted = accept(stream) => accepted,
+        () = activity.close_wanted() => return None,
+        () = drain.reached(Phase::Closing) => return None,
+    };
+    match accepted {
+        Ok(named) => Some(named.unwrap_or(peer)),
+        Err(error) => {
+            counters.protocol_errors.inc();
+            tracing::debug!(%peer, %error, "a caller without a PROXY header was turned away");
+            net::reset_on_close(stream);
+            None
+        }
     }
 }
 
