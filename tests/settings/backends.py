@@ -95,23 +95,19 @@ class Farm:
         self.loop.call_soon_threadsafe(self.loop.stop)
 
 
-class Backend:
-    """An HTTP/1.1 server. `answer(request)` says what it does; without one it answers 200 with its name."""
+class Listener:
+    """A server on a port of its own, that can go down and come up again there. `_serve` takes its connections."""
 
     def __init__(self, farm, name, host="127.0.0.1", port=0):
         self.farm = farm
         self.name = name
         self.host = host
         self.port = port
-        self.answer = None
-        self.requests = []
         self.connections = 0
-        self.in_flight = 0
-        self.most_in_flight = 0
-        self.reads = True  # False: takes connections, and reads nothing
         self.writers = set()
         self.server = None
-        self.held = None  # A socket that keeps the port while nobody listens
+        self.listener = None
+        self.held = None  # A socket that keeps the port, and never listens
         self.up()
 
     @property
@@ -122,29 +118,46 @@ class Backend:
     def up(self):
         """Listens, on the port it had before if it had one."""
         async def listen():
-            if self.held:
-                self.held.close()
-                self.held = None
-            server = socket.socket()
-            server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            server.bind((self.host, self.port))
-            self.port = server.getsockname()[1]
-            return await asyncio.start_server(self._serve, sock=server, backlog=1024, limit=1 << 20)
+            if not self.held:
+                self.held = self._bound(self.port)
+                self.port = self.held.getsockname()[1]
+            self.listener = self._bound(self.port)
+            return await asyncio.start_server(self._serve, sock=self.listener, backlog=1024, limit=1 << 20)
 
         self.server = self.farm.run(listen())
 
     def down(self):
         """Listens no more, and closes what is open: who connects is refused."""
         async def close():
+            # A program that another thread starts has a copy of the socket for a moment: closed here alone, it would
+            # still listen.
+            self.listener.shutdown(socket.SHUT_RDWR)
             self.server.close()
             for writer in list(self.writers):
                 writer.transport.abort()
-            # Else the port would be the next one's who asks for any: then somebody would answer.
-            self.held = socket.socket()
-            self.held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            self.held.bind((self.host, self.port))
 
         self.farm.run(close())
+
+    def _bound(self, port):
+        """A socket on this port. Two may have it, of which one listens: the other keeps it while nobody does, else the
+        port would be the next one's who asks for any, and somebody would answer."""
+        bound = socket.socket()
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        bound.bind((self.host, port))
+        return bound
+
+
+class Backend(Listener):
+    """An HTTP/1.1 server. `answer(request)` says what it does; without one it answers 200 with its name."""
+
+    def __init__(self, farm, name, host="127.0.0.1", port=0):
+        self.answer = None
+        self.requests = []
+        self.in_flight = 0
+        self.most_in_flight = 0
+        self.reads = True  # False: takes connections, and reads nothing
+        super().__init__(farm, name, host, port)
 
     def seen(self, path=None):
         """What came, without health checks; for this path alone if one is given."""
@@ -245,26 +258,8 @@ class Backend:
                 return
 
 
-class Tcp:
+class Tcp(Listener):
     """A TCP server that says its name first, and then sends back what comes."""
-
-    def __init__(self, farm, name, host="127.0.0.1"):
-        self.farm, self.name, self.host, self.port = farm, name, host, 0
-        self.connections = 0
-        self.writers = set()
-        self.server = None
-        self.up()
-
-    address = Backend.address
-    down = Backend.down
-
-    def up(self):
-        """Listens."""
-        async def listen():
-            return await asyncio.start_server(self._serve, self.host, self.port)
-
-        self.server = self.farm.run(listen())
-        self.port = self.server.sockets[0].getsockname()[1]
 
     async def _serve(self, reader, writer):
         self.connections += 1
