@@ -125,6 +125,8 @@ mod tests {
             let port = listener.local_addr().unwrap().port();
             let client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
             assert!(is_listening(port).unwrap(), "{addr}");
+            // Not only closed: a program that another test is starting may have a copy until it runs.
+            socket2::SockRef::from(&listener).shutdown(std::net::Shutdown::Both).unwrap();
             drop(listener);
             assert!(!is_listening(port).unwrap(), "{addr}: only a connection is left");
             drop(client);

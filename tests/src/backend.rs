@@ -11,7 +11,7 @@ use tokio::task::{JoinHandle, JoinSet};
 
 use crate::crowd::Crowd;
 use crate::mesh::Endpoint;
-use crate::sockets::reset_on_close;
+use crate::sockets::{Reserved, listen, reset_on_close};
 use crate::wait::{Gate, eventually};
 use crate::wire::{Head, Payload, Wire};
 
@@ -187,6 +187,8 @@ pub struct Backend {
     addr: SocketAddr,
     state: Arc<State>,
     task: JoinHandle<()>,
+    /// Nobody else gets the port when the listener is gone.
+    reserved: Option<Reserved>,
 }
 
 impl Builder {
@@ -223,7 +225,12 @@ impl Builder {
     /// # Panics
     /// The port is taken.
     pub async fn start(self, handler: impl Fn(&Received) -> Reply + Send + Sync + 'static) -> Backend {
-        self.try_start(handler).await.expect("a free port")
+        let ip = self.ip();
+        let reserved = (self.port == 0).then(|| Reserved::at(ip).expect("a free port"));
+        let addr = reserved.as_ref().map_or((ip, self.port).into(), Reserved::addr);
+        let mut backend = self.run(listen(addr).await, handler).expect("its address");
+        backend.reserved = reserved;
+        backend
     }
 
     /// The same where the port may be taken.
@@ -231,12 +238,23 @@ impl Builder {
     /// # Errors
     /// It is.
     pub async fn try_start(
+        self,
+        handler: impl Fn(&Received) -> Reply + Send + Sync + 'static,
+    ) -> io::Result<Backend> {
+        let listener = TcpListener::bind((self.ip(), self.port)).await?;
+        self.run(listener, handler)
+    }
+
+    fn ip(&self) -> IpAddr {
+        self.ip.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST))
+    }
+
+    fn run(
         mut self,
+        listener: TcpListener,
         handler: impl Fn(&Received) -> Reply + Send + Sync + 'static,
     ) -> io::Result<Backend> {
         self.handler = Some(Box::new(handler));
-        let ip = self.ip.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
-        let listener = TcpListener::bind((ip, self.port)).await?;
         let addr = listener.local_addr()?;
         let state = Arc::new(State {
             accepts: AtomicUsize::new(0),
@@ -245,7 +263,7 @@ impl Builder {
             script: self,
         });
         let task = tokio::spawn(accept(listener, state.clone()));
-        Ok(Backend { addr, state, task })
+        Ok(Backend { addr, state, task, reserved: None })
     }
 }
 
@@ -325,8 +343,12 @@ impl Backend {
         .await;
     }
 
-    /// Closes the listener and all connections, with whatever is under way on them.
+    /// Closes the listener and all connections, with whatever is under way on them. From now on its address refuses
+    /// connections, until another backend starts there.
     pub async fn stop(mut self) {
+        if let Some(reserved) = self.reserved.take() {
+            reserved.keep();
+        }
         self.task.abort();
         let _ = (&mut self.task).await;
     }

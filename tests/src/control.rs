@@ -13,6 +13,7 @@ use crate::mesh::Mesh;
 use crate::metrics::Scrape;
 use crate::proxy::{Ended, Log, bare, run_to_end};
 use crate::range::Range;
+use crate::sockets::reserved;
 use crate::wait::eventually;
 use crate::wire::Answer;
 
@@ -50,7 +51,7 @@ impl Builder {
         let builder = Builder {
             program: program.into(),
             args: Vec::new(),
-            listen: "127.0.0.1:0".to_owned(),
+            listen: reserved().to_string(),
             dir,
             range: Range::claim(),
             own_range: true,
@@ -137,7 +138,7 @@ impl Builder {
     /// # Panics
     /// It ends instead.
     pub async fn start(self) -> Control {
-        let (child, log, listen, admin) = launch(&self, "127.0.0.1:0").await;
+        let (child, log, listen, admin) = launch(&self, &reserved().to_string()).await;
         Control { listen, admin, builder: self, child, log }
     }
 

@@ -1,6 +1,6 @@
 //! A real etcd as a process, on a folder of its own.
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::Stdio;
 
@@ -9,6 +9,7 @@ use tempfile::TempDir;
 use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 
+use crate::sockets::reserved;
 use crate::wait::eventually;
 
 /// An etcd; it is killed when this is dropped.
@@ -17,11 +18,6 @@ pub struct Etcd {
     client: SocketAddr,
     child: Child,
     _data: TempDir,
-}
-
-fn free_port() -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-    listener.local_addr().expect("its address")
 }
 
 fn program() -> Option<PathBuf> {
@@ -40,7 +36,7 @@ impl Etcd {
             eprintln!("SKIPPED: etcd is missing; tests/run installs it");
             return None;
         };
-        let (client, peer) = (free_port(), free_port());
+        let (client, peer) = (reserved(), reserved());
         let (client_url, peer_url) = (format!("http://{client}"), format!("http://{peer}"));
         let data = tempfile::tempdir().expect("a folder");
         let child = Command::new(program)

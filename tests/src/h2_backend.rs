@@ -1,6 +1,6 @@
 //! A backend that speaks HTTP/2 with prior knowledge, on the h2 crate: streams answered, refused, reset, kept open.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -14,6 +14,7 @@ use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 
 use crate::mesh::Endpoint;
+use crate::sockets::{Reserved, listen};
 use crate::wait::eventually;
 
 /// One stream that a client has opened.
@@ -43,6 +44,7 @@ pub struct H2Backend {
     addr: SocketAddr,
     state: Arc<State>,
     task: JoinHandle<()>,
+    _reserved: Option<Reserved>,
 }
 
 type Handler = Arc<dyn Fn(Stream) -> Pin<Box<dyn Future<Output = ()> + Send>> + Send + Sync>;
@@ -56,7 +58,10 @@ impl H2Backend {
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        Self::start_at(([127, 0, 0, 1], 0).into(), handler).await
+        let reserved = Reserved::at(Ipv4Addr::LOCALHOST.into()).expect("a free port");
+        let mut backend = Self::start_at(reserved.addr(), handler).await;
+        backend._reserved = Some(reserved);
+        backend
     }
 
     /// The same at this address; port 0: any.
@@ -67,7 +72,7 @@ impl H2Backend {
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        let listener = TcpListener::bind(addr).await.expect("a free port");
+        let listener = listen(addr).await;
         let addr = listener.local_addr().expect("its address");
         let state = Arc::new(State {
             accepts: AtomicUsize::new(0),
@@ -78,7 +83,7 @@ impl H2Backend {
         });
         let handler: Handler = Arc::new(move |stream| Box::pin(handler(stream)));
         let task = tokio::spawn(accept(listener, state.clone(), handler));
-        H2Backend { addr, state, task }
+        H2Backend { addr, state, task, _reserved: None }
     }
 
     /// Where it listens.
@@ -134,7 +139,7 @@ impl H2Backend {
         eventually("connections end", async || (self.state.closed.load(SeqCst) >= n).then_some(())).await;
     }
 
-    /// Closes the listener and all connections.
+    /// Closes the listener and all connections. Its address refuses connections from then on, while this lives.
     pub async fn stop(&self) {
         self.task.abort();
         eventually("the backend ends", async || self.task.is_finished().then_some(())).await;

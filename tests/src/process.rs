@@ -10,6 +10,7 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 
 use crate::mesh::Endpoint;
+use crate::sockets::reserved;
 
 /// A backend process; it is killed when this is dropped. It answers every request with 200.
 #[derive(Debug)]
@@ -20,18 +21,20 @@ pub struct BackendProcess {
 }
 
 impl BackendProcess {
-    /// Starts one.
+    /// Starts one. Its address is nobody else's when it is dead.
     ///
     /// # Panics
     /// It does not come up.
     pub async fn start(program: impl AsRef<Path>) -> Self {
         let posts = NamedTempFile::new().expect("a temporary file");
         let mut command = Command::new(program.as_ref());
-        let child = command.arg(posts.path()).stdout(Stdio::piped()).kill_on_drop(true).spawn();
+        let addr = reserved();
+        let child =
+            command.arg(posts.path()).arg(addr.to_string()).stdout(Stdio::piped()).kill_on_drop(true).spawn();
         let mut child = child.expect("a process");
         let stdout = child.stdout.take().expect("its stdout");
-        let line = BufReader::new(stdout).lines().next_line().await.expect("a line").expect("a line");
-        BackendProcess { addr: line.parse().expect("an address"), child, posts }
+        BufReader::new(stdout).lines().next_line().await.expect("a line").expect("it listens");
+        BackendProcess { addr, child, posts }
     }
 
     /// Where it listens.

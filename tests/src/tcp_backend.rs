@@ -5,10 +5,10 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 
-use tokio::net::TcpListener;
 use tokio::task::{JoinHandle, JoinSet};
 
 use crate::mesh::Endpoint;
+use crate::sockets::listen;
 use crate::wire::Wire;
 
 /// A running one.
@@ -38,7 +38,7 @@ impl TcpBackend {
         addr: SocketAddr,
         converse: impl Fn(usize, Wire) -> F + Send + 'static,
     ) -> Self {
-        let listener = TcpListener::bind(addr).await.expect("a free port");
+        let listener = listen(addr).await;
         let addr = listener.local_addr().expect("its address");
         let accepts = Arc::new(AtomicUsize::new(0));
         let count = accepts.clone();

@@ -1,7 +1,7 @@
 //! Against a real etcd, in real time where leases run. `tests/run` sees to it that there is one, and says by
 //! `BOWLINE_REQUIRE_INTEROP` that there must be; without it the tests are left out, aloud.
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Instant;
@@ -9,6 +9,7 @@ use std::time::Instant;
 use bowline_api::model::Endpoint;
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
+use tokio::net::TcpSocket;
 use tokio::task::JoinHandle;
 
 use super::messages::RangeRequest;
@@ -26,10 +27,15 @@ struct Process {
     peer: SocketAddr,
     data: TempDir,
     child: Child,
+    _reserved: [TcpSocket; 2],
 }
 
-fn free_port() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+/// A port that nobody else is given while this lives, whether etcd runs or not: a socket that doesn't listen has it.
+fn reserved() -> TcpSocket {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.set_reuseaddr(true).unwrap();
+    socket.bind(([127, 0, 0, 1], 0).into()).unwrap();
+    socket
 }
 
 impl Process {
@@ -41,9 +47,10 @@ impl Process {
             eprintln!("SKIPPED: etcd is missing; tests/run installs it");
             return None;
         };
-        let (client, peer, data) = (free_port(), free_port(), tempfile::tempdir().unwrap());
+        let (reserved, data) = ([reserved(), reserved()], tempfile::tempdir().unwrap());
+        let [client, peer] = reserved.each_ref().map(|socket| socket.local_addr().unwrap());
         let child = spawn(&program, client, peer, data.path());
-        Some(Process { program, client, peer, data, child })
+        Some(Process { program, client, peer, data, child, _reserved: reserved })
     }
 
     fn signal(&self, signal: Signal) {
@@ -294,7 +301,8 @@ async fn nothing_is_lost_while_etcd_is_dead() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_store_that_can_not_be_reached_is_said() {
-    let place: Place = format!("etcd://{}/mesh", free_port()).parse().unwrap();
+    let nobody = reserved();
+    let place: Place = format!("etcd://{}/mesh", nobody.local_addr().unwrap()).parse().unwrap();
     let why = Etcd::open(place).await.unwrap_err();
     assert!(why.contains("has not answered within"), "{why}");
 }

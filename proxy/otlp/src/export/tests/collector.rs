@@ -3,10 +3,10 @@
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
-use std::io::Read as _;
+use std::io::{ErrorKind, Read as _};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response};
@@ -26,7 +26,7 @@ use opentelemetry_proto::tonic::collector::trace::v1::{
     ExportTracePartialSuccess, ExportTraceServiceRequest, ExportTraceServiceResponse,
 };
 use prost::Message as _;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
 use tokio_rustls::TlsAcceptor;
@@ -72,11 +72,27 @@ struct State {
 
 pub(super) struct Collector {
     pub(super) address: SocketAddr,
+    /// Has the port while nobody listens there, else somebody would be given it who asks for any.
+    _reserved: TcpSocket,
     protocol: Protocol,
     tls: Option<TlsAcceptor>,
     state: State,
     received: mpsc::UnboundedReceiver<Received>,
     runtime: Option<Runtime>,
+}
+
+/// Listens there, as soon as nobody else does: a program that another test is starting has a copy of the socket that was
+/// here, until it runs.
+fn listen(address: SocketAddr) -> std::net::TcpListener {
+    let begun = Instant::now();
+    loop {
+        match std::net::TcpListener::bind(address) {
+            Err(error) if error.kind() == ErrorKind::AddrInUse && begun.elapsed().as_secs() < 20 => {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            bound => return bound.unwrap(),
+        }
+    }
 }
 
 impl Collector {
@@ -93,8 +109,12 @@ impl Collector {
         let (sender, received) = mpsc::unbounded_channel();
         let script = Arc::new(Mutex::new(script.into_iter().collect()));
         let state = State { script, received: sender, connections: Arc::default() };
-        let address = SocketAddr::from(([127, 0, 0, 1], 0));
-        let mut collector = Collector { address, protocol, tls, state, received, runtime: None };
+        let reserved = TcpSocket::new_v4().unwrap();
+        reserved.set_reuseaddr(true).unwrap();
+        reserved.bind(([127, 0, 0, 1], 0).into()).unwrap();
+        let address = reserved.local_addr().unwrap();
+        let mut collector =
+            Collector { address, _reserved: reserved, protocol, tls, state, received, runtime: None };
         collector.come_back();
         collector
     }
@@ -105,9 +125,8 @@ impl Collector {
             tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let (state, tls, protocol) = (self.state.clone(), self.tls.clone(), self.protocol);
         // Bound before anybody is told of it.
-        let listener = std::net::TcpListener::bind(self.address).unwrap();
+        let listener = listen(self.address);
         listener.set_nonblocking(true).unwrap();
-        self.address = listener.local_addr().unwrap();
         runtime.spawn(async move {
             let listener = TcpListener::from_std(listener).unwrap();
             match protocol {
