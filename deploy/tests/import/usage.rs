@@ -127,7 +127,7 @@ fn one_mesh_at_a_time() {
         stderr(&output)
     );
     let (mesh, said) = imported(&["app-mesh", "apps", &other, "--mesh", "apps"]);
-    assert_eq!(mesh.services.len(), 6);
+    assert_eq!(mesh.services.len(), 7);
     assert!(said.contains("virtual service x.other.local: spec: note: is in mesh other"), "{said}");
     assert_eq!(import(&["app-mesh", "apps", "--mesh", "none"]).status.code(), Some(2));
 }

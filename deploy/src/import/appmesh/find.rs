@@ -58,8 +58,8 @@ pub(crate) struct Item<'a> {
     pub(crate) name: String,
     /// The mesh that it is in, if that is known.
     pub(crate) mesh: Option<String>,
-    /// The router that a route belongs to.
-    pub(crate) router: Option<String>,
+    /// The router that a route belongs to, or the gateway of a gateway route.
+    pub(crate) parent: Option<String>,
     /// Its `spec`.
     pub(crate) resource: Resource<'a>,
 }
@@ -86,8 +86,8 @@ pub(crate) fn find<'a>(inputs: &'a [Input], listing: &mut Listing) -> Vec<Item<'
     let mut unique: Vec<Item<'a>> = Vec::new();
     for item in items {
         let same = |other: &&Item<'_>| {
-            (other.kind, &other.name, &other.router, &other.mesh)
-                == (item.kind, &item.name, &item.router, &item.mesh)
+            (other.kind, &other.name, &other.parent, &other.mesh)
+                == (item.kind, &item.name, &item.parent, &item.mesh)
         };
         match unique.iter().find(same) {
             Some(first) => {
@@ -168,6 +168,10 @@ fn item<'a>(
         key: spec_key.unwrap_or("spec").to_owned(),
         value: spec,
     };
-    let router = (kind == Kind::Route).then(|| text("virtualRouterName")).flatten();
-    Some(Item { kind, name, mesh: text("meshName"), router, resource })
+    let parent = match kind {
+        Kind::Route => text("virtualRouterName"),
+        Kind::GatewayRoute => text("virtualGatewayName"),
+        _ => None,
+    };
+    Some(Item { kind, name, mesh: text("meshName"), parent, resource })
 }

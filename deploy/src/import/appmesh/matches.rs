@@ -135,7 +135,7 @@ fn text(condition: &Value) -> Result<Draft, Refusal<'_>> {
 }
 
 /// A regular expression for this text alone.
-fn escaped(text: &str) -> String {
+pub(crate) fn escaped(text: &str) -> String {
     let mut escaped = String::new();
     for c in text.chars() {
         if r"\.+*?()|[]{}^$".contains(c) {

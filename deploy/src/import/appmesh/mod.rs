@@ -1,6 +1,8 @@
 //! From App Mesh.
 
+mod combine;
 mod find;
+mod gateway;
 mod matches;
 mod namespace;
 mod node;
@@ -10,6 +12,7 @@ mod services;
 mod units;
 
 use self::find::{Item, Kind, find};
+use self::gateway::GatewayRule;
 use self::node::Node;
 use self::rule::Rule;
 use self::services::Services;
@@ -48,6 +51,11 @@ pub(crate) fn import(inputs: &[Input], args: &AppMeshArgs, listing: &mut Listing
     for item in called {
         services.add(item, listing);
     }
+    let mut gateway_rules: Vec<GatewayRule<'_>> =
+        of(Kind::GatewayRoute).filter_map(|item| GatewayRule::read(item, listing)).collect();
+    gateway_rules.sort_by_key(GatewayRule::order);
+    of(Kind::Gateway).for_each(|item| gateway::add(item, &gateway_rules, &mut services, listing));
+    gateway::without_one(&gateway_rules, of(Kind::Gateway), listing);
     let services = services.finish(listing);
     for item in &items {
         item.resource.list_rest(listing);
@@ -63,17 +71,11 @@ fn about(item: &Item<'_>, listing: &mut Listing) {
     let resource = &item.resource;
     let spec = resource.value;
     match item.kind {
-        Kind::Gateway => resource.list(
-            spec,
-            listing,
-            "not made: run an edge proxy in its place (bowline-proxy run --ingress NAME=ADDR) and write its service by hand, as \
-             docs/ingress.md says",
-        ),
-        Kind::GatewayRoute => resource.list(spec, listing, "not made: a route of the service that the edge proxy is (docs/ingress.md) does the same"),
         Kind::Mesh => {
             if let Some(filter) = spec.get("egressFilter") {
                 let drops = filter.get("type").and_then(Value::text) == Some("DROP_ALL");
-                let message = "sidecars let calls through that are not for the mesh: bound them by security groups";
+                let message =
+                    "sidecars let calls through that are not for the mesh: bound them by security groups";
                 if drops {
                     resource.list(filter, listing, message);
                 }
@@ -83,7 +85,7 @@ fn about(item: &Item<'_>, listing: &mut Listing) {
                 resource.list(discovery, listing, message);
             }
         }
-        Kind::Node | Kind::Service | Kind::Router | Kind::Route => {}
+        Kind::Node | Kind::Service | Kind::Router | Kind::Route | Kind::Gateway | Kind::GatewayRoute => {}
     }
 }
 

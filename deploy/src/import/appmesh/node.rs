@@ -12,6 +12,8 @@ use super::units::{bounds, milliseconds};
 /// The most that `limits` takes: what App Mesh leaves without a limit gets this one.
 const NO_LIMIT: u64 = 1_000_000;
 
+const NO_TLS: &str = "not yet: this version does not do TLS between proxies";
+
 /// A virtual node.
 #[derive(Debug)]
 pub(crate) struct Node<'a> {
@@ -42,35 +44,13 @@ impl<'a> Node<'a> {
         let spec = resource.value;
         let mut listeners = Vec::new();
         for value in spec.get("listeners").into_iter().flat_map(Value::elements) {
-            let port = value.at(&["portMapping", "port"]).and_then(Value::port);
-            let protocol = value.at(&["portMapping", "protocol"]).and_then(Value::text);
-            let Some((port, protocol)) = port.zip(protocol.and_then(protocol_of)) else {
-                resource.list(value, listing, "its port or protocol can't be used: the listener is left out");
-                continue;
-            };
-            if let Some(tls) = value.get("tls") {
-                let mode = tls.get("mode").and_then(Value::text);
-                if mode == Some("DISABLED") {
-                    tls.dealt_with();
-                    listing.note(resource.place_of(tls), "is switched off, as it is here");
-                } else {
-                    resource.list(tls, listing, "not yet: this version does not do TLS between proxies");
-                }
-            }
+            let Some((port, protocol)) = port_and_protocol(value, resource, listing) else { continue };
+            tls_of(value, resource, listing);
             let timeouts = value.get("timeout").and_then(|timeout| timeout.get(protocol));
             let bounds = bounds(timeouts, resource, listing);
             listeners.push(Listener { port, protocol, bounds, value });
         }
-        if let Some(defaults) = spec.get("backendDefaults") {
-            resource.list(defaults, listing, "not yet: this version does not do TLS between proxies");
-        }
-        if let Some(logging) = spec.get("logging") {
-            resource.list(
-                logging,
-                listing,
-                "access logs are no part of a mesh file: they are set where a proxy is started",
-            );
-        }
+        beside_listeners(spec, resource, listing);
         if let Some(backends) = spec.get("backends") {
             backends_of(backends, resource, listing);
         }
@@ -276,6 +256,43 @@ impl<'a> Node<'a> {
     }
 }
 
+/// A listener's port and protocol; what can't be used is listed.
+pub(crate) fn port_and_protocol(
+    listener: &Value,
+    resource: &Resource<'_>,
+    listing: &mut Listing,
+) -> Option<(u16, &'static str)> {
+    let port = listener.at(&["portMapping", "port"]).and_then(Value::port);
+    let protocol = listener.at(&["portMapping", "protocol"]).and_then(Value::text);
+    let both = port.zip(protocol.and_then(protocol_of));
+    if both.is_none() {
+        resource.list(listener, listing, "its port or protocol can't be used: the listener is left out");
+    }
+    both
+}
+
+/// Says what becomes of a listener's TLS.
+pub(crate) fn tls_of(listener: &Value, resource: &Resource<'_>, listing: &mut Listing) {
+    let Some(tls) = listener.get("tls") else { return };
+    if tls.get("mode").and_then(Value::text) == Some("DISABLED") {
+        tls.dealt_with();
+        listing.note(resource.place_of(tls), "is switched off, as it is here");
+    } else {
+        resource.list(tls, listing, NO_TLS);
+    }
+}
+
+/// Says what of a node or gateway has no place in a mesh file.
+pub(crate) fn beside_listeners(spec: &Value, resource: &Resource<'_>, listing: &mut Listing) {
+    if let Some(defaults) = spec.get("backendDefaults") {
+        resource.list(defaults, listing, NO_TLS);
+    }
+    if let Some(logging) = spec.get("logging") {
+        let message = "access logs are no part of a mesh file: they are set where a proxy is started";
+        resource.list(logging, listing, message);
+    }
+}
+
 /// Services that a node may call.
 fn backends_of(backends: &Value, resource: &Resource<'_>, listing: &mut Listing) {
     let mut names = Vec::new();
@@ -283,7 +300,7 @@ fn backends_of(backends: &Value, resource: &Resource<'_>, listing: &mut Listing)
         let Some(service) = backend.get("virtualService") else { continue };
         names.extend(service.get("virtualServiceName").and_then(Value::text).map(str::to_owned));
         if let Some(policy) = service.get("clientPolicy") {
-            resource.list(policy, listing, "not yet: this version does not do TLS between proxies");
+            resource.list(policy, listing, NO_TLS);
         }
     }
     let message = format!(

@@ -10,6 +10,21 @@ use super::find::Item;
 use super::node::{Listener, Node};
 use super::rule::{Rule, Target, longest, timeout_of};
 
+/// A virtual service on one of its ports.
+#[derive(Debug)]
+pub(crate) struct Reached {
+    /// What clients dial.
+    pub(crate) dns_name: String,
+    /// The port.
+    pub(crate) port: u16,
+    /// `http`, `http2`, `grpc` or `tcp`.
+    pub(crate) protocol: String,
+    /// The service's `discoveryName`.
+    pub(crate) name: String,
+    /// Its routes; empty: all goes to its endpoints.
+    pub(crate) routes: Vec<Element>,
+}
+
 /// The services that are made.
 pub(crate) struct Services<'a> {
     nodes: &'a [Node<'a>],
@@ -20,7 +35,7 @@ pub(crate) struct Services<'a> {
     made: Vec<Element>,
     /// The nodes that routes lead to, with port and `discoveryName`.
     targets: Vec<(&'a str, u16, String)>,
-    aliases: BTreeSet<(String, u16)>,
+    reached: Vec<Reached>,
     used_nodes: BTreeSet<&'a str>,
     used_routers: BTreeSet<&'a str>,
 }
@@ -35,7 +50,7 @@ impl<'a> Services<'a> {
             names: BTreeSet::new(),
             made: Vec::new(),
             targets: Vec::new(),
-            aliases: BTreeSet::new(),
+            reached: Vec::new(),
             used_nodes: BTreeSet::new(),
             used_routers: BTreeSet::new(),
         }
@@ -91,7 +106,7 @@ impl<'a> Services<'a> {
         listing: &mut Listing,
     ) -> Option<(String, Draft)> {
         let dns_name = item.name.trim_end_matches('.').to_ascii_lowercase();
-        if !self.aliases.insert((dns_name.clone(), port)) {
+        if self.reached.iter().any(|other| other.dns_name == dns_name && other.port == port) {
             listing.list(
                 item.resource.place(),
                 format!("{dns_name}:{port} is another service's already: left out"),
@@ -101,7 +116,15 @@ impl<'a> Services<'a> {
         let label = discovery_name(dns_name.split('.').next().unwrap_or_default());
         let with_port = discovery_name(&format!("{}-{port}", label.chars().take(58).collect::<String>()));
         let name = free_name(&[label, with_port, discovery_name(&dns_name)], &mut self.names);
-        let alias = Draft::of([("dnsName", dns_name.into()), ("port", port.into())]);
+        let alias = Draft::of([("dnsName", dns_name.as_str().into()), ("port", port.into())]);
+        let (name_of, protocol_of) = (name.clone(), protocol.to_owned());
+        self.reached.push(Reached {
+            dns_name,
+            port,
+            protocol: protocol_of,
+            name: name_of,
+            routes: Vec::new(),
+        });
         let keys = Draft::of([
             ("discoveryName", name.as_str().into()),
             ("appProtocol", protocol.into()),
@@ -129,7 +152,7 @@ impl<'a> Services<'a> {
 
     fn routed(&mut self, item: &'a Item<'a>, router: &'a Item<'a>, listing: &mut Listing) {
         let rules: Vec<&'a Rule<'a>> =
-            self.rules.iter().filter(|rule| rule.item.router.as_deref() == Some(&router.name)).collect();
+            self.rules.iter().filter(|rule| rule.item.parent.as_deref() == Some(&router.name)).collect();
         let mut ports: Vec<u16> = Vec::new();
         for listener in router.resource.value.get("listeners").into_iter().flat_map(Value::elements) {
             // The protocol is that of the nodes.
@@ -204,6 +227,9 @@ impl<'a> Services<'a> {
             let by = rule.item.resource.place().in_file();
             above.push(format!("without its routes everything goes to virtual node {}, by {by}", node.name));
             routes = self.routes(rules, port, listing);
+            if let Some(reached) = self.reached.last_mut() {
+                reached.routes.clone_from(&routes);
+            }
             keys.push_filled(self.without_routes(rules, port, listener.protocol));
         }
         // What only some requests may suffer is not done to all of them.
@@ -281,6 +307,23 @@ impl<'a> Services<'a> {
         name
     }
 
+    /// The virtual services, port by port.
+    pub(crate) fn reached(&self) -> &[Reached] {
+        &self.reached
+    }
+
+    /// A name that nothing else has, for a gateway; with the port where it has several.
+    pub(crate) fn name_of_gateway(&mut self, gateway: &str, port: Option<u16>) -> String {
+        let stem: String = discovery_name(gateway).chars().take(50).collect();
+        let stem = port.map_or(stem.clone(), |port| format!("{stem}-{port}"));
+        free_name(&[stem.clone(), format!("{stem}-gateway")], &mut self.names)
+    }
+
+    /// One more service.
+    pub(crate) fn push(&mut self, service: Element) {
+        self.made.push(service);
+    }
+
     /// All services: after the virtual ones the nodes that routes lead to. What nothing leads to is listed.
     pub(crate) fn finish(mut self, listing: &mut Listing) -> Vec<Element> {
         for (name, port, called) in std::mem::take(&mut self.targets) {
@@ -320,7 +363,7 @@ impl<'a> Services<'a> {
             router.resource.list(router.resource.value, listing, message);
         }
         let known = |rule: &&Rule<'_>| {
-            let router = rule.item.router.as_deref();
+            let router = rule.item.parent.as_deref();
             router.is_some_and(|router| self.used_routers.contains(router))
         };
         for rule in self.rules.iter().filter(|rule| !known(rule)) {
@@ -332,7 +375,7 @@ impl<'a> Services<'a> {
 }
 
 /// Where a service or route came from.
-fn origin(item: &Item<'_>) -> String {
+pub(crate) fn origin(item: &Item<'_>) -> String {
     let place = item.resource.place();
     // In a template the resource is called by its logical id.
     let called = format!("{} {}", item.kind.as_str(), item.name);
