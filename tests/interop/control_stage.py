@@ -120,6 +120,7 @@ class Control:
         self.program = self.listen = self.admin = None
         self.weights = {}  # of endpoints, where not 1
         self.labels = {}  # of endpoints, where there are some
+        self.zones = {}  # of endpoints, where they are known
         self.policies = {}  # service -> more keys
 
     def write(self):
@@ -128,7 +129,8 @@ class Control:
             if names is None:
                 return {"registered": {}}
             return {"static": [{"address": self.stage.address(name), "weight": self.weights.get(name, 1),
-                                "metadata": self.labels.get(name, {})} for name in names]}
+                                "metadata": self.labels.get(name, {}),
+                                **({"zone": self.zones[name]} if name in self.zones else {})} for name in names]}
 
         services = [{"discoveryName": service, **({"appProtocol": protocol} if protocol else {}),
                      "clientAliases": [{"dnsName": f"{service}.{NAMESPACE}", "port": port}],

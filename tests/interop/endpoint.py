@@ -6,7 +6,8 @@ http: answers every request with 200, its name as the body and as `x-endpoint`. 
     `/wait/50` waits so many milliseconds before it answers. With a header `x-echo` the body is the request as JSON.
     `/health` gives 200, or what `/set-health/503` has said; `/seen` tells how many requests had a header `x-count`.
 grpc: `/test.Echo/Unary` sends the message back, with its name in the trailing metadata as `x-endpoint`. `/test.Echo/Slow`
-    does so after 200 ms.
+    does so after 200 ms. `/grpc.health.v1.Health/Check` says SERVING, or NOT_SERVING once the message to `/test.Echo/Sick`
+    has been `yes`.
 """
 
 import argparse
@@ -100,10 +101,24 @@ async def grpc_serve(name, stop):
         await asyncio.sleep(0.2)
         return await unary(request, context)
 
+    sick = False
+
+    async def set_sick(request, context):
+        nonlocal sick
+        sick = request == b"yes"
+        return request
+
+    async def check(_request, _context):
+        # A HealthCheckResponse with the status SERVING or NOT_SERVING.
+        return b"\x08\x02" if sick else b"\x08\x01"
+
     server = grpc.aio.server(options=(("grpc.so_reuseport", 0),))
     methods = {"Unary": grpc.unary_unary_rpc_method_handler(unary),
-               "Slow": grpc.unary_unary_rpc_method_handler(slow)}
-    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("test.Echo", methods),))
+               "Slow": grpc.unary_unary_rpc_method_handler(slow),
+               "Sick": grpc.unary_unary_rpc_method_handler(set_sick)}
+    health = {"Check": grpc.unary_unary_rpc_method_handler(check)}
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("test.Echo", methods),
+                                     grpc.method_handlers_generic_handler("grpc.health.v1.Health", health)))
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     print(f"127.0.0.1:{port}", flush=True)

@@ -3,6 +3,8 @@
 import asyncio
 import json
 
+import grpc
+
 from control_stage import NAMESPACE, Control, answer, answers, expect, wait_for
 
 ENVOY_FORWARD_PROXY = "127.0.0.1:15001"
@@ -93,15 +95,67 @@ async def routes(at, stage):
     expect("a route's rate limit of three", seen, seen == [200, 200, 200, 429, 429])
 
 
+async def calls_checked(stage, vip):
+    """An endpoint that says by gRPC that it isn't serving gets nothing."""
+    async with grpc.aio.insecure_channel("%s:%d" % vip) as channel:
+        async def who():
+            call = channel.unary_unary("/test.Echo/Unary")(b"", timeout=5)
+            await call
+            return {key: value for key, value in await call.trailing_metadata()}.get("x-endpoint")
+
+        async def served(by):
+            seen = {await who() for _ in range(20)}
+            return seen == by, seen
+
+        await wait_for("calls to both", lambda: served({"calls-a", "calls-b"}))
+        async with grpc.aio.insecure_channel(stage.address("calls-b")) as straight:
+            await straight.unary_unary("/test.Echo/Sick")(b"yes", timeout=5)
+            await wait_for("an endpoint to be taken out by its gRPC health check", lambda: served({"calls-a"}))
+            await straight.unary_unary("/test.Echo/Sick")(b"no", timeout=5)
+            await wait_for("it to come back", lambda: served({"calls-a", "calls-b"}))
+    print("  a gRPC health check took an endpoint out, and brought it back", flush=True)
+
+
+async def tcp_checked(stage, url, admin):
+    """An endpoint to which nobody can connect any more is out, by Envoy's own account because of its health check."""
+    async def failed():
+        clusters = json.loads((await answer(f"http://{admin}/clusters?format=json"))[1])["cluster_statuses"]
+        out = {}
+        for host in (host for cluster in clusters for host in cluster.get("host_statuses", [])):
+            address = host["address"].get("socket_address", {})
+            out[f"{address.get('address')}:{address.get('port_value')}"] = \
+                host["health_status"].get("failed_active_health_check", False)
+        return out
+
+    async def both():
+        seen = set(await bodies(url, 20))
+        return seen == {"tcp-a", "tcp-b"}, seen
+
+    await wait_for("requests to both", both)
+    dead = stage.address("tcp-b")
+    await stage.endpoints["tcp-b"][0].stop(kill=True)
+
+    async def out():
+        seen = await failed()
+        return seen[dead] and not seen[stage.address("tcp-a")], seen
+
+    await wait_for("an endpoint to be taken out by its TCP health check", out)
+    seen = set(await bodies(url, 20))
+    expect("after that", seen, seen == {"tcp-a"})
+
+
 async def check_policy(stage):
     """Routes, parts of services, health checks and limits."""
     names = ["server-a", "api-a", "copies-a", "parts-1", "parts-2", "parts-3", "sick-a", "sick-b", "rated-a", "hash-a",
              "hash-b", "hash-c"]
-    await stage.endpoint("http", *names)
+    names += ["tcp-a", "tcp-b", "zones-a", "zones-b"]
+    calls = ["calls-a", "calls-b"]
+    await asyncio.gather(stage.endpoint("http", *names), stage.endpoint("grpc", *calls))
     mesh = {}
-    for name in names:
-        mesh.setdefault(name.rpartition("-")[0], ("http", 5000 + len(mesh), []))[2].append(name)
+    for kind, name in [("http", name) for name in names] + [("grpc", name) for name in calls]:
+        mesh.setdefault(name.rpartition("-")[0], (kind, 5000 + len(mesh), []))[2].append(name)
     control = Control(stage, mesh)
+    control.zones = {"zones-a": "zone-a", "zones-b": "zone-b"}
     for name, labels in (("parts-1", {"version": "v1"}), ("parts-2", {"version": "v2", "size": "l"}),
                          ("parts-3", {"version": "v2", "size": "s"})):
         control.labels[name] = labels
@@ -110,6 +164,11 @@ async def check_policy(stage):
                                                  "response": {"set": {"x-all": "back"}}}},
         "sick": {"healthCheck": {"http": {"path": "/health", "status": [200, 201]}, "intervalSeconds": 0.2,
                                  "timeoutSeconds": 0.2}, "loadBalancing": {"panicPercent": 0}},
+        "tcp": {"healthCheck": {"tcp": {}, "intervalSeconds": 0.2, "timeoutSeconds": 0.2},
+                "loadBalancing": {"panicPercent": 0}},
+        "calls": {"healthCheck": {"grpc": {}, "intervalSeconds": 0.2, "timeoutSeconds": 0.2},
+                  "loadBalancing": {"panicPercent": 0}},
+        "zones": {"loadBalancing": {"zoneWeights": {"zone-a": 3, "zone-b": 1}}},
         "parts": {"loadBalancing": {"subset": {"version": "v1"}}},
         "rated": {"rateLimit": [{"requestsPerMinute": 1, "burst": 4, "side": "outbound"},
                                 {"requestsPerSecond": 100, "side": "outbound"}],
@@ -119,7 +178,7 @@ async def check_policy(stage):
     control.write()
     await control.start()
     envoy = await stage.script("envoy_client.py", control.bootstrap("envoy"))
-    await envoy.first()
+    admin = (await envoy.first())["admin"]
     vips = await control.vips()
     at = {service: f"http://{vip}:{port}" for service, (vip, port) in vips.items()}
     await answers("Envoy", at["server"], 200, "server-a")
@@ -145,6 +204,11 @@ async def check_policy(stage):
 
     await wait_for("it to come back", both)
     print("  a health check took an endpoint out, and brought it back", flush=True)
+    await calls_checked(stage, vips["calls"])
+    await tcp_checked(stage, at["tcp"], admin)
+    share = (await bodies(at["zones"], 200)).count("zones-a")
+    # Drawn by lot: 150 with a standard deviation of 6.
+    expect("of 200 for zones of weight 3 and 1, for the first", share, 110 <= share <= 185)
     seen = [(await answer(at["rated"]))[0] for _ in range(6)]
     expect("a service's rate limit of four", seen, seen == [200] * 4 + [429] * 2)
     users = [set(await bodies(at["hash"], 5, {"x-user": f"user-{number}"})) for number in range(20)]
