@@ -105,7 +105,9 @@ async fn run(config: &Run) -> ExitCode {
     let log = log::init(config.log_format, config.log_level);
     let seed = fastrand::u64(..);
     let place = ecs::place().await;
-    let task = match task(config, &place) {
+    // It is read again whenever it is needed; one that is wrong from the start is told at the start.
+    let trust = access::authorities(config.jwks_ca.as_deref());
+    let task = match trust.and_then(|_| task(config, &place)) {
         Ok(task) => task,
         Err(why) => {
             eprintln!("bowline-proxy: {why}");
@@ -369,7 +371,11 @@ impl Running {
         if let Some(vips) = vips {
             tokio::spawn(keep_vips(vips, published.clone(), changes.clone()));
         }
-        tokio::spawn(access::keep(published.clone(), changes.clone()));
+        tokio::spawn(access::keep(
+            published.clone(),
+            changes.clone(),
+            config.jwks_ca.as_deref().map(Arc::from),
+        ));
         tokio::spawn(health::keep(published.clone(), changes.clone(), seed));
         if !ingress.is_empty() {
             let entries = ingress.iter().map(|(_, ingress)| ingress.clone()).collect();

@@ -166,6 +166,11 @@ pub struct Run {
     #[arg(long, env = "BOWLINE_INGRESS", value_name = "NAME=ADDR", value_delimiter = ' ')]
     pub ingress: Vec<Ingress>,
 
+    /// Authorities (PEM) that are trusted beside the public ones where the keys of tokens come over https
+    /// (`access.jwt.jwks.url`). Read anew each time that keys are fetched.
+    #[arg(long, env = "BOWLINE_JWKS_CA", value_name = "FILE")]
+    pub jwks_ca: Option<PathBuf>,
+
     /// Where health, metrics and the other admin pages are served. Keep it on loopback: it can change the proxy.
     #[arg(long, env = "BOWLINE_ADMIN", value_name = "ADDR", default_value = "127.0.0.1:15000")]
     pub admin: SocketAddr,

@@ -1,6 +1,7 @@
 //! A key set behind a URL.
 
 use std::error::Error;
+use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -11,17 +12,18 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
+use tokio_rustls::rustls::ClientConfig;
 use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::ServerName;
-use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
 use super::file::MOST;
+use super::trust;
 
-/// Fetches it. Redirects are not followed: the URL is the one that is trusted.
+/// Fetches it. `authorities`: a file with those that are trusted beside the public ones. Redirects are not followed: the URL is the one that is trusted.
 ///
 /// # Errors
 /// Why it can't be had, in words.
-pub(super) async fn get(url: &str) -> Result<Vec<u8>, String> {
+pub(super) async fn get(url: &str, authorities: Option<&Path>) -> Result<Vec<u8>, String> {
     let url: Uri = url.parse().map_err(|_| "it is no URL".to_owned())?;
     let authority = url.authority().ok_or("the URL names no host")?;
     let is_tls = url.scheme_str() == Some("https");
@@ -31,7 +33,8 @@ pub(super) async fn get(url: &str) -> Result<Vec<u8>, String> {
     if !is_tls {
         return ask(stream, &url).await;
     }
-    let roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
+    // Read each time, since certificates are replaced while proxies run.
+    let roots = trust::authorities(authorities)?;
     let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()
         .map_err(|error| chain(&error))?

@@ -1,6 +1,7 @@
 //! Keeps the key sets of all services up to date, off the threads that carry requests.
 
 use std::collections::HashMap;
+use std::path::Path;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -21,32 +22,37 @@ const AGAIN: Duration = Duration::from_secs(10);
 /// How long an answer may take.
 const WITHIN: Duration = Duration::from_secs(5);
 
-/// Keeps them, for ever. `changes` tells of new snapshots.
-pub async fn keep(published: Arc<Published>, mut changes: watch::Receiver<()>) {
+/// Keeps them, for ever. `changes` tells of new snapshots. `authorities`: the file with those that are trusted beside the
+/// public ones where keys come over https.
+pub async fn keep(
+    published: Arc<Published>,
+    mut changes: watch::Receiver<()>,
+    authorities: Option<Arc<Path>>,
+) {
     let mut known: HashMap<usize, Weak<KeySet>> = HashMap::new();
     loop {
         changes.mark_unchanged();
-        take_up(&published.current(), &mut known);
+        take_up(&published.current(), &mut known, authorities.as_ref());
         if changes.changed().await.is_err() {
             return;
         }
     }
 }
 
-fn take_up(snapshot: &Snapshot, known: &mut HashMap<usize, Weak<KeySet>>) {
+fn take_up(snapshot: &Snapshot, known: &mut HashMap<usize, Weak<KeySet>>, authorities: Option<&Arc<Path>>) {
     // As long as a weak one is here its address is nobody else's.
     known.retain(|_, set| set.strong_count() > 0);
     let sets = snapshot.services.iter().filter_map(|service| service.access.as_ref()?.key_set());
     for set in sets {
         known.entry(Arc::as_ptr(set) as usize).or_insert_with(|| {
-            tokio::spawn(follow(Arc::downgrade(set)));
+            tokio::spawn(follow(Arc::downgrade(set), authorities.cloned()));
             Arc::downgrade(set)
         });
     }
 }
 
 /// Keeps one set, until nobody has it any more.
-async fn follow(set: Weak<KeySet>) {
+async fn follow(set: Weak<KeySet>, authorities: Option<Arc<Path>>) {
     let Some(first) = set.upgrade() else { return };
     let (source, bell) = (first.source.clone(), first.bell.clone());
     drop(first);
@@ -60,7 +66,7 @@ async fn follow(set: Weak<KeySet>) {
             set.put(file::read(path));
         },
         Jwks::Url(url) => loop {
-            let got = match timeout(WITHIN, fetch::get(url)).await {
+            let got = match timeout(WITHIN, fetch::get(url, authorities.as_deref())).await {
                 Ok(got) => got,
                 Err(_) => Err(format!("no answer within {} s", WITHIN.as_secs())),
             };

@@ -9,6 +9,7 @@ mod keep;
 pub mod keys;
 mod remembered;
 pub mod token;
+mod trust;
 
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -21,6 +22,7 @@ pub use keep::keep;
 use keys::KeySet;
 use remembered::Remembered;
 use token::Bad;
+pub use trust::authorities;
 
 /// What a service asks of its callers.
 #[derive(Debug)]

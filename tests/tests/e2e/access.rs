@@ -8,9 +8,11 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use bowline_tests::client::Raw;
 use bowline_tests::grpc::{CALL, message};
 use bowline_tests::mesh::Service;
+use bowline_tests::sockets::reserved;
 use bowline_tests::{Answer, Backend, H2Client, Mesh, Proxy, Reply, eventually, service};
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use tokio::net::TcpStream;
 
 use crate::ingress::{at_edge, call, edge};
 
@@ -324,6 +326,60 @@ async fn keys_behind_a_url_are_asked_for_again_and_kept_when_nobody_answers() {
     })
     .await;
     bearer(&proxy, &by_new).await.expect(200);
+}
+
+/// The server is openssl's own, with a certificate that no public authority knows.
+#[tokio::test(flavor = "multi_thread")]
+async fn keys_behind_https_come_from_whom_an_authority_vouches_for() {
+    let signer = Signer::new("one", false);
+    let (key, certificate) = (signer.path("tls.key"), signer.path("tls.pem"));
+    openssl(
+        &[
+            &["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2"]
+                [..],
+            &["-subj", "/CN=id", "-addext", "subjectAltName=IP:127.0.0.1"],
+            &["-addext", "basicConstraints=critical,CA:FALSE", "-keyout", &key, "-out", &certificate],
+        ]
+        .concat(),
+    );
+    let response = format!("HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n\r\n{}", set(&[&signer]));
+    std::fs::write(signer.path("keys"), response).expect("a file");
+    let at = reserved();
+    let _server = tokio::process::Command::new("openssl")
+        .args([
+            "s_server",
+            "-quiet",
+            "-HTTP",
+            "-accept",
+            &at.to_string(),
+            "-key",
+            &key,
+            "-cert",
+            &certificate,
+        ])
+        .current_dir(signer.dir.path())
+        .stdin(std::process::Stdio::null())
+        .kill_on_drop(true)
+        .spawn()
+        .expect("openssl");
+    eventually("it listens", async || TcpStream::connect(at).await.ok()).await;
+    let web = Backend::start(|_| Reply::ok("web")).await;
+    let access = json!({ "jwt": { "jwks": { "url": format!("https://{at}/keys") } } });
+    let mesh = || Mesh::of([to_web().with("access", access.clone()), service("web").at(&web)]);
+    let token = signer.sign(&good_for(600));
+
+    let strict = at_edge().mesh(mesh()).start().await;
+    let line = strict.logged("no keys for tokens").await;
+    assert!(line.contains("UnknownIssuer"), "{line}");
+    bearer(&strict, &token).await.expect(503);
+
+    let proxy = at_edge().arg("--jwks-ca").arg(&certificate).mesh(mesh()).start().await;
+    proxy.logged("keys for tokens were taken up").await;
+    bearer(&proxy, &token).await.expect(200);
+
+    let ended = at_edge().arg("--jwks-ca").arg(&key).mesh(mesh()).run_to_end().await;
+    assert_eq!(ended.code, Some(2), "{}", ended.err);
+    assert!(ended.err.contains("tls.key: there is no certificate in it"), "{}", ended.err);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -39,7 +39,11 @@ async fn scene() -> Scene {
     let server = service("server")
         .at(&backend)
         .http2()
-        .with("timeout", json!({ "idleTimeoutSeconds": 1, "responseHeadersSeconds": 600 }));
+        // What hangs is not tried again: retries tell of a lost connection.
+        .with(
+            "timeout",
+            json!({ "idleTimeoutSeconds": 1, "responseHeadersSeconds": 600, "perAttemptSeconds": 0 }),
+        );
     let proxy = crate::proxy().mesh(server).start().await;
     let other = H2Client::connect(proxy.outbound).await;
     let scene = Scene { backend, proxy, other, memory: 0.0 };

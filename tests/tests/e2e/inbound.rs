@@ -164,7 +164,7 @@ async fn bytes_that_are_no_http_pass_as_they_are() {
 }
 
 /// What a PROXY header of version 2 looks like, by the specification: 127.0.0.1:`from` called 127.0.0.1:`to`.
-fn proxy_header(client: [u8; 4], from: u16, to: u16) -> Vec<u8> {
+pub(crate) fn proxy_header(client: [u8; 4], from: u16, to: u16) -> Vec<u8> {
     let mut header = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c".to_vec();
     header.extend(client);
     header.extend([127, 0, 0, 1]);

@@ -15,6 +15,8 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 use tokio::net::{TcpSocket, TcpStream};
 
+use crate::inbound::proxy_header;
+
 /// A service that is an ingress and nothing else.
 pub(crate) fn edge(routes: Value, expose: &[&str]) -> Service {
     service("edge").with("routes", routes).with("ingress", json!({ "expose": expose }))
@@ -166,6 +168,31 @@ async fn each_client_has_a_rate_limit_of_its_own() {
     assert_eq!(refused.expect(429).header("x-bowline-error"), Some("rate_limited"));
     assert!(refused.header("retry-after").is_some());
     ask([127, 0, 0, 3], "192.0.2.9").await.expect(200);
+}
+
+/// Behind a load balancer of layer 4, which says who calls in a PROXY header.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_load_balancer_says_who_calls() {
+    let web = Backend::start(|_| Reply::ok("web")).await;
+    let limit = json!([{ "requestsPerMinute": 1, "burst": 1, "key": "clientAddress" }]);
+    let edge = edge(json!([{ "to": [{ "service": "web" }] }]), &[]).with("rateLimit", limit);
+    let builder = crate::proxy().arg("--ingress").arg("edge=127.0.0.1:0,proxy-protocol=accept");
+    let proxy = builder.mesh(Mesh::of([edge, service("web").at(&web)])).start().await;
+    let at = proxy.ingress[0];
+    let through = async |client: [u8; 4]| {
+        let mut raw = Raw::connect(at).await;
+        raw.send(proxy_header(client, 4711, at.port())).await;
+        raw.call("GET / HTTP/1.1\r\nHost: x\r\n\r\n").await
+    };
+    through([203, 0, 113, 7]).await.expect(200);
+    assert_eq!(web.only_request().header("x-forwarded-for"), Some("203.0.113.7"));
+    through([203, 0, 113, 7]).await.expect(429);
+    through([203, 0, 113, 8]).await.expect(200);
+    let mut forger = Raw::connect(at).await;
+    forger.send("GET / HTTP/1.1\r\nHost: x\r\n\r\n").await;
+    let heard = within("the end", forger.wire.rest()).await;
+    assert!(heard.is_err() || heard.is_ok_and(|heard| heard.is_empty()), "nothing but a reset");
+    assert_eq!(web.count(), 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]
