@@ -11,6 +11,7 @@ docker.io and docker-compose, debootstrap, node, npm and curl.
 import argparse
 import json
 import os
+import random
 import shutil
 import socket
 import subprocess
@@ -48,10 +49,16 @@ def arguments():
 
 
 def free_port():
-    """A port of this machine that nobody has."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
+    """A port of this machine that nobody has, outside of the range for connections going out: it is some time until it is
+    taken."""
+    while True:
+        port = random.SystemRandom().randrange(12000, 32000)
+        with socket.socket() as listener:
+            try:
+                listener.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+        return port
 
 
 class Stack:

@@ -5,7 +5,7 @@ import threading
 import time
 
 from report import Failed, eventually
-from world import Service
+from world import Service, free_port
 
 # Each call makes a span of more than 4 KB. While the collector is away, without a bound, this many calls would take more
 # than twice of what the proxy may grow by; the queue itself is a tenth of that.
@@ -174,8 +174,9 @@ def partial(world):
 def killed(world):
     """Killed in mid-load, away for a while, and back on the same port."""
     since = time.time_ns()
-    receiver, service, sidecar = started(world, OTEL_BSP_MAX_QUEUE_SIZE=512)
-    port = receiver.grpc
+    # One that no connection going out is given while nobody listens there.
+    port = free_port()
+    receiver, service, sidecar = started(world, "--grpc", port, OTEL_BSP_MAX_QUEUE_SIZE=512)
     load = Load(world, service)
     eventually("spans", lambda: receiver.values("request"))
     load.more(300)
