@@ -105,8 +105,11 @@ class Stage:
 
     async def end(self):
         """Ends everything that is still there."""
-        for program in reversed(self.programs):
-            await program.stop(kill=True)
+        ended = [await asyncio.gather(program.stop(kill=True), return_exceptions=True)
+                 for program in reversed(self.programs)]
+        for [error] in ended:
+            if error is not None:
+                raise error
 
 
 class Control:

@@ -103,7 +103,8 @@ def run(grpc, arguments):
 
     if not arguments.ignore_stdin:
         threading.Thread(target=watch_stdin, daemon=True).start()
-    threading.Thread(target=tell, daemon=True).start()
+    teller = threading.Thread(target=tell, daemon=True)
+    teller.start()
     # Trying again is for the service's policy alone, as the control plane gives it.
     options = (("grpc.enable_http_proxy", 0), ("grpc.primary_user_agent", "bowline-interop"))
     with grpc.insecure_channel(arguments.target, options) as channel:
@@ -127,6 +128,8 @@ def run(grpc, arguments):
         for _ in range(made):
             ended.acquire()
         over.set()
+    # Else its last line and the total could be written into each other.
+    teller.join()
     return tally
 
 

@@ -12,8 +12,9 @@ def main():
 
     def echo(connection):
         request = connection.request
-        print(json.dumps({"request": {"path": request.path, "headers": list(map(list, request.headers.raw_items()))}}),
-              flush=True)
+        line = {"request": {"path": request.path, "headers": list(map(list, request.headers.raw_items()))}}
+        # In one piece: each connection has a thread of its own.
+        print(json.dumps(line) + "\n", end="", flush=True)
         for message in connection:
             connection.send(message)
 
