@@ -19,7 +19,8 @@ use tokio_rustls::rustls::pki_types::ServerName;
 use super::file::MOST;
 use super::trust;
 
-/// Fetches it. `authorities`: a file with those that are trusted beside the public ones. Redirects are not followed: the URL is the one that is trusted.
+/// Fetches it. Redirects are not followed: the URL is the one that is trusted. `authorities`: a file with those that are
+/// trusted beside the public ones.
 ///
 /// # Errors
 /// Why it can't be had, in words.

@@ -60,9 +60,10 @@ impl<'a> GatewayRule<'a> {
             Some(written) => matches::read(written, resource, listing)?,
             None => matches::Matches::default(),
         };
+        let mut comments: Vec<String> = matches.comment.take().into_iter().collect();
         let host = written.and_then(|written| written.get("hostname"));
         let (hosts, rank) = match host {
-            Some(host) => hosts(host, resource, &mut matches.comment, listing)?,
+            Some(host) => hosts(host, resource, &mut comments, listing)?,
             None => (Vec::new(), 0),
         };
         if !hosts.is_empty() {
@@ -73,7 +74,7 @@ impl<'a> GatewayRule<'a> {
         Some(Self {
             item,
             weight: (rank, matches.weight),
-            comments: matches.comment.into_iter().collect(),
+            comments,
             port: written.and_then(|written| written.get("port")).and_then(Value::port),
             target: service.trim_end_matches('.'),
             target_port: target.and_then(|target| target.get("port")).and_then(Value::port),
@@ -171,7 +172,7 @@ impl<'a> GatewayRule<'a> {
 fn hosts(
     written: &Value,
     resource: &Resource<'_>,
-    comment: &mut Option<String>,
+    comments: &mut Vec<String>,
     listing: &mut Listing,
 ) -> Option<(Vec<String>, u8)> {
     let text = |key: &str| written.get(key).and_then(Value::text);
@@ -188,7 +189,7 @@ fn hosts(
     let more =
         format!("App Mesh's suffix {suffix} also took hosts such as my{suffix}; ours takes whole labels");
     listing.list(resource.place_of(written), more.as_str());
-    comment.get_or_insert_default().push_str(&more);
+    comments.push(more);
     Some((vec![suffix.to_owned(), format!("*.{suffix}")], 1))
 }
 
@@ -218,6 +219,14 @@ pub(crate) fn add<'a>(
     let ports = ports(item, listing);
     let rules: Vec<&GatewayRule<'a>> =
         rules.iter().filter(|rule| rule.item.parent.as_deref() == Some(&item.name)).collect();
+    for rule in rules.iter().filter(|rule| rule.port.is_some_and(|port| !ports.contains(&port))) {
+        let resource = &rule.item.resource;
+        resource.list(
+            resource.value,
+            listing,
+            "its virtual gateway has no such port: the whole route is left out",
+        );
+    }
     for port in &ports {
         let mut routes = Vec::new();
         for rule in rules.iter().filter(|rule| rule.port.is_none_or(|of| of == *port)) {

@@ -166,6 +166,14 @@ impl<'a> Services<'a> {
             );
             return listing.list(item.resource.place(), message);
         }
+        for rule in rules.iter().filter(|rule| rule.port.is_some_and(|port| !ports.contains(&port))) {
+            let resource = &rule.item.resource;
+            resource.list(
+                resource.value,
+                listing,
+                "its virtual router has no such port: the whole route is left out",
+            );
+        }
         for port in ports {
             let here: Vec<&'a Rule<'a>> =
                 rules.iter().copied().filter(|rule| rule.port.is_none_or(|of| of == port)).collect();
