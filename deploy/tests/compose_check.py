@@ -11,9 +11,7 @@ docker.io and docker-compose, debootstrap, node, npm and curl.
 import argparse
 import json
 import os
-import random
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
@@ -24,6 +22,11 @@ import images
 from docker_daemon import Daemon, NoDocker
 from docker_host import DEPLOY, DockerHost, until
 from image_checks import Report
+
+# Free ports are the bench's.
+sys.path.append(os.path.join(os.path.dirname(DEPLOY), "tests", "bench"))
+
+from ports import free_port  # noqa: E402
 
 COMPOSE = os.path.join(DEPLOY, "compose")
 # Where the proxy has no DNS server yet, the names stand in the hosts file that app and sidecar share.
@@ -46,19 +49,6 @@ def arguments():
     parser.add_argument("--dynamic", action="store_true", help="the programs are not static")
     parser.add_argument("--cache", help="a folder that keeps the Debian base for the next time")
     return parser.parse_args()
-
-
-def free_port():
-    """A port of this machine that nobody has, outside of the range for connections going out: it is some time until it is
-    taken."""
-    while True:
-        port = random.SystemRandom().randrange(12000, 32000)
-        with socket.socket() as listener:
-            try:
-                listener.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-        return port
 
 
 class Stack:

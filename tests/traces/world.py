@@ -2,9 +2,7 @@
 
 import http.client
 import json
-import random
 import re
-import socket
 import subprocess
 import sys
 import urllib.request
@@ -14,7 +12,10 @@ from urllib.parse import urlsplit
 HERE = Path(__file__).resolve().parent
 # Processes and checks are those of the tasks.
 sys.path.append(str(HERE.parent / "tasks"))
+# Free ports are the bench's.
+sys.path.append(str(HERE.parent / "bench"))
 
+from ports import free_port  # noqa: E402
 from process import Process, environment  # noqa: E402
 from report import DEADLINE, Failed, eventually  # noqa: E402
 
@@ -25,18 +26,6 @@ NAMESPACE = "traces.test"
 ENDS_WITH_US = ("setpriv", "--pdeathsig", "SIGKILL")
 # A batch goes off this many milliseconds after its first span: tests need not wait longer.
 DELAY = 50
-
-
-def free_port(host="127.0.0.1"):
-    """A port that nobody listens on, outside of the range for connections going out."""
-    while True:
-        port = random.SystemRandom().randrange(12000, 32000)
-        with socket.socket() as probe:
-            try:
-                probe.bind((host, port))
-            except OSError:
-                continue
-        return port
 
 
 def headers_of(request, name):
